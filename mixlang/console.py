@@ -1,0 +1,58 @@
+"""What mixlang says while it works, on standard error: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+def say(text: str = "") -> None:
+    """One line to standard error, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """`95` as `1 min 35 s`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+class Progress:
+    """The progress of one stage: a line that rewrites itself on a terminal, a line now and then elsewhere.
+
+    Args:
+        title: the stage.
+        every: seconds between lines where there is no terminal.
+    """
+
+    def __init__(self, title: str, every: float = 10.0) -> None:
+        self.title, self.every = title, every
+        self.terminal = sys.stderr.isatty()
+        self.last = time.monotonic() if not self.terminal else 0.0
+        self.open = False
+
+    def show(self, text: str, fraction: float | None = None) -> None:
+        """Say where the stage is; calls that come too soon after the last are dropped."""
+        now = time.monotonic()
+        if now - self.last < (0.2 if self.terminal else self.every):
+            return
+        self.last = now
+        if not self.terminal:
+            say(f"  {self.title}: {text}")
+            return
+        bar = ""
+        if fraction is not None:
+            filled = round(24 * min(1.0, max(0.0, fraction)))
+            bar = f" [{'#' * filled}{'.' * (24 - filled)}]"
+        print(f"\r\x1b[K  {self.title}{bar} {text}", end="", file=sys.stderr, flush=True)
+        self.open = True
+
+    def close(self, text: str) -> None:
+        """Say how the stage ended; always shown."""
+        if self.open:
+            print("\r\x1b[K", end="", file=sys.stderr)
+        say(f"  {self.title}: {text}")

@@ -1,0 +1,44 @@
+"""The errors mixlang ends with. Each carries the exit code the command line returns for it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MixlangError(Exception):
+    """Something a person has to act on: what is wrong, and what to do about it.
+
+    Attributes:
+        hint: what to do, in one or two sentences; may be empty.
+        exit_code: what `mixlang` exits with when it ends on this error.
+    """
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InputError(MixlangError):
+    """The input is wrong: a file, a table, a name. Nothing was trained or changed."""
+
+    exit_code = 1
+
+
+class StageError(MixlangError):
+    """A run or a stage of the pipeline failed. What had finished is kept."""
+
+    exit_code = 3
+
+
+class SolveError(MixlangError):
+    """The allocation has no optimal solution, or the solver could not prove one."""
+
+    exit_code = 4
+
+
+class Interrupted(MixlangError):
+    """The user, or a signal, stopped the work. What had finished is kept."""
+
+    exit_code = 130

@@ -1,0 +1,287 @@
+"""The plan: the ordered list of runs, each with a content address, and the settings each later stage depends on.
+
+A function of the resolved spec and the data manifest alone. `plan.json` holds what decides the probe runs and
+nothing else, so that a changed constraint or a changed comment leaves it, and all training, untouched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixlang.errors import InputError
+from mixlang.files import digest, read_json
+from mixlang.plan.design import probe_points
+from mixlang.plan.manifest import DataManifest, VolumeRecord
+from mixlang.plan.split import order_key, validation_subjects
+from mixlang.spec.presets import resolve_intensity, resolve_model
+from mixlang.spec.schema import Spec
+
+# Raised when the same inputs would give other results; part of every identity. Not a file hash: a renamed
+# variable must not retrain a study.
+PREPROCESSING_VERSION = 1
+TRAINING_VERSION = 1
+EVALUATION_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: samples of each domain (zeros included), and the seed of everything random in it."""
+
+    key: str
+    kind: str
+    amounts: dict[str, int]
+    seed: int
+
+    @property
+    def budget(self) -> int:
+        """Samples in all."""
+        return sum(self.amounts.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The run as it stands in plan.json and in the tables of results."""
+        return {
+            "key": self.key,
+            "kind": self.kind,
+            "amounts": self.amounts,
+            "budget": self.budget,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Run:
+        """Read what `as_dict` gave."""
+        return cls(value["key"], value["kind"], value["amounts"], value["seed"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the sweep needs, and nothing else.
+
+    Attributes:
+        training: model sizes, recipe, crop and evaluation settings shared by all runs.
+        domains: for each domain, prepared-volume keys: `train` in the order nested subsets take them, `validation`.
+        volumes: for each prepared-volume key, the file it comes from and how it is preprocessed.
+        target: the budget that `repetition: match` matches, or None.
+        runs: the probe runs.
+    """
+
+    training: dict[str, Any]
+    domains: dict[str, dict[str, list[str]]]
+    volumes: dict[str, dict[str, Any]]
+    target: int | None
+    runs: list[Run]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON."""
+        return {
+            "version": 1,
+            "training": self.training,
+            "domains": self.domains,
+            "volumes": self.volumes,
+            "target": self.target,
+            "runs": [run.as_dict() for run in self.runs],
+        }
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read a plan.json.
+
+        Raises:
+            InputError: missing, damaged, or of another version.
+        """
+        value = read_json(path)
+        try:
+            if value["version"] != 1:
+                raise InputError(f"{path} is a plan of version {value['version']}; this mixlang reads version 1")
+            runs = [Run.from_dict(item) for item in value["runs"]]
+            return cls(value["training"], value["domains"], value["volumes"], value["target"], runs)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error})", "Delete it and run 'mixlang compile SPEC'.") from error
+
+    def volumes_for(self, domain: str, budget: int) -> list[str]:
+        """The prepared volumes a run of `budget` draws from: all, or the nested subset of `repetition: match`."""
+        volumes = self.domains[domain]["train"]
+        if self.target is None:
+            return volumes
+        return volumes[: min(len(volumes), max(1, math.ceil(len(volumes) * budget / self.target)))]
+
+    def run(self, kind: str, amounts: Mapping[str, int], seed: int) -> Run:
+        """A run of this plan with its content address, for example one of a mixture to verify.
+
+        Args:
+            kind: what the run is for; not part of its identity.
+            amounts: samples by domain name; names that are left out get none.
+        """
+        named = {name: int(amounts.get(name, 0)) for name in self.domains}
+        budget = sum(named.values())
+        identity = {
+            "versions": [PREPROCESSING_VERSION, TRAINING_VERSION, EVALUATION_VERSION],
+            "training": self.training,
+            "seed": seed,
+            "domains": {
+                name: {"amount": amount, "volumes": digest(self.volumes_for(name, budget))}
+                for name, amount in named.items()
+                if amount
+            },
+            "evaluation": {name: digest(data["validation"]) for name, data in self.domains.items()},
+        }
+        return Run(digest(identity), kind, named, seed)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A plan and, by stage, the settings that stage depends on."""
+
+    plan: Plan
+    settings: dict[str, dict[str, Any]]
+
+
+def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
+    """Compile a spec and its data into runs and settings.
+
+    Raises:
+        InputError: a domain cannot be split, or a constraint cannot hold with the data there are.
+    """
+    validation = validation_subjects(manifest, spec.data.split.validation, spec.data.split.seed)
+    volumes: dict[str, dict[str, Any]] = {}
+    domains: dict[str, dict[str, list[str]]] = {}
+    available: dict[str, dict[str, float]] = {}
+    for name, data in sorted(manifest.domains.items()):
+        ordered = sorted(
+            data.volumes, key=lambda volume: (order_key(spec.data.split.seed, volume.subject), volume.path)
+        )
+        keys = {id(volume): _volume_key(spec, name, volume, volumes) for volume in ordered}
+        train = [volume for volume in ordered if volume.subject not in validation]
+        domains[name] = {
+            "train": [keys[id(volume)] for volume in train],
+            "validation": [keys[id(volume)] for volume in ordered if volume.subject in validation],
+        }
+        crops = sum(volume.crops(spec.volume.spacing, spec.volume.crop) for volume in train)
+        available[name] = {"volumes": len(train), "crops": round(crops, 3)}
+    match = spec.budgets.target if spec.train.repetition == "match" else None
+    bare = Plan(_training(spec), domains, volumes, match, [])
+    runs = [bare.run(kind, amounts, seed) for kind, amounts in probe_points(spec) for seed in range(spec.budgets.seeds)]
+    plan = Plan(bare.training, domains, volumes, match, list({run.key: run for run in runs}.values()))
+    return Compiled(plan, _settings(spec, available))
+
+
+def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, dict[str, Any]]) -> str:
+    preprocessing = {
+        **resolve_intensity(spec.domains[name]),
+        "spacing": spec.volume.spacing,
+        "crop": spec.volume.crop,
+    }
+    identity = {
+        "version": PREPROCESSING_VERSION,
+        "content": volume.content,
+        "factor": volume.factor,
+        "preprocessing": preprocessing,
+    }
+    key = digest(identity)
+    volumes[key] = {
+        "domain": name,
+        "path": volume.path,
+        "content": volume.content,
+        "factor": volume.factor,
+        "preprocessing": preprocessing,
+    }
+    phantom = spec.domains[name].source.phantom
+    if phantom is not None:
+        index = int(volume.path.rsplit("/", 1)[1])
+        recipe = {"shape": phantom.shape, "spacing": phantom.spacing, "seed": phantom.seed, "index": index}
+        volumes[key]["phantom"] = recipe
+    return key
+
+
+def _training(spec: Spec) -> dict[str, Any]:
+    recipe = spec.train.model_dump(mode="json", exclude={"repetition"})
+    return {
+        "model": resolve_model(spec.model),
+        "crop": spec.volume.crop,
+        "recipe": recipe,
+        "evaluation": {"crops": spec.data.validation_crops, "seed": spec.data.split.seed},
+    }
+
+
+def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
+    objective = spec.objective.model_dump(mode="json")
+    objective["weights"] = {name: spec.objective.weights.get(name, 1.0) for name in spec.domains}
+    constraints = spec.constraints.model_dump(mode="json")
+    constraints["prior"] = constraints["prior"]["kl"]
+    problem = {
+        "costs": {name: domain.cost for name, domain in spec.domains.items()},
+        "available": available,
+        "objective": objective,
+        "constraints": constraints,
+    }
+    return {
+        "fit": {"family": spec.law.family},
+        "allocate": {
+            **problem,
+            "target": spec.budgets.target,
+            "holdout": sorted(spec.budgets.holdout),
+            "baselines": list(dict.fromkeys(["proportional", "uniform", *spec.verify.baselines])),
+        },
+        "verify": {"baselines": spec.verify.baselines, "seeds": spec.verify.seeds},
+        "publish": {"name": spec.registry_name, "study": spec.name, "description": spec.description},
+    }
+
+
+def require_feasible(spec: Spec, compiled: Compiled) -> list[tuple[str, tuple[str, ...], str, str]]:
+    """What of the constraints cannot hold with the data there are: (code, spec path, message, help) for each.
+
+    The budget is filled exactly, so the caps of all domains together must leave room for the target and for every
+    holdout budget, and no domain's minimum may exceed its cap.
+    """
+    found = []
+    settings = compiled.settings["allocate"]
+    constraints, available = spec.constraints, settings["available"]
+    if constraints.repetition is None:
+        return found
+    budget = max([spec.budgets.target, *spec.budgets.holdout])
+    caps = {name: constraints.repetition * data["crops"] for name, data in available.items()}
+    bounds = constraints.share
+    room = sum(
+        spec.domains[name].cost
+        * min(cap, budget * (bounds[name].max if name in bounds else 1.0) / spec.domains[name].cost)
+        for name, cap in caps.items()
+    )
+    path = ("constraints", "repetition")
+    if room < budget * (1 - 1e-9):
+        need = budget / sum(spec.domains[name].cost * data["crops"] for name, data in available.items())
+        message = (
+            f"with repetition {constraints.repetition:g} and the share bounds, the data hold {room:,.0f} of the "
+            f"{budget:,} samples of the largest budget"
+        )
+        help = f"raise the repetition cap (at least {need:.1f}), lower the budget or bring more data"
+        found.append(("MX0303", path, message, help))
+    for name, bound in bounds.items():
+        least = bound.min * budget / spec.domains[name].cost
+        if least > caps[name] * (1 + 1e-9):
+            message = (
+                f"a share of at least {bound.min:g} is {least:,.0f} samples, but '{name}' gives at most "
+                f"{caps[name]:,.0f} at repetition {constraints.repetition:g}"
+            )
+            help = "lower the minimum or raise constraints.repetition"
+            found.append(("MX0304", ("constraints", "share", name, "min"), message, help))
+    return found
+
+
+def refuse_empty(manifest: DataManifest, limit: float) -> None:
+    """Stop when a domain lost too much to quarantine.
+
+    Raises:
+        InputError: no usable volume, or more than `limit` of a domain's files unusable; the first reasons are shown.
+    """
+    for name, data in manifest.domains.items():
+        total = len(data.volumes) + len(data.quarantined)
+        if not data.volumes or len(data.quarantined) > limit * total:
+            reasons = "; ".join(f"{path}: {why}" for path, why in data.quarantined[:3])
+            raise InputError(
+                f"domain '{name}': {len(data.quarantined)} of {total} files are unusable ({reasons})",
+                "Mend or exclude them, or raise data.max_quarantined.",
+            )

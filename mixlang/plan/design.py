@@ -1,0 +1,50 @@
+"""The design of the probe: which amounts of which domains each run trains on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mixlang.spec.schema import Spec
+
+
+def sobol_simplex(domains: int, count: int) -> list[list[float]]:
+    """`count` mixtures spread evenly over the simplex of `domains` shares; the first is uniform.
+
+    An unscrambled Sobol sequence mapped by -log(u), which makes uniform points of the cube uniform on the simplex
+    (Devroye 1986, chapter V). The sequence is nested: a larger count keeps the earlier mixtures.
+    """
+    if count == 0:
+        return []
+    from scipy.stats import qmc
+
+    points = qmc.Sobol(domains, scramble=False).random_base2(math.ceil(math.log2(count + 1)))[1 : count + 1]
+    weights = [[-math.log(value) for value in point] for point in points.tolist()]
+    return [[value / sum(row) for value in row] for row in weights]
+
+
+def whole_amounts(shares: Sequence[float], budget: int) -> list[int]:
+    """Whole samples a domain that sum exactly to `budget`, each within one of its share (largest remainders)."""
+    exact = [share * budget for share in shares]
+    amounts = [math.floor(value + 1e-9) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda index: (amounts[index] - exact[index], index))
+    for index in by_remainder[: budget - sum(amounts)]:
+        amounts[index] += 1
+    return amounts
+
+
+def probe_points(spec: Spec) -> list[tuple[str, dict[str, int]]]:
+    """Every distinct probe point as (kind, samples of each domain), in a fixed order: the ladder, then the mixtures.
+
+    Domains are taken by name, in alphabetical order, so that their order in the file decides nothing.
+    """
+    names = sorted(spec.domains)
+    points: list[tuple[str, dict[str, int]]] = []
+    if spec.design.single_domain:
+        for budget in sorted(spec.budgets.probe):
+            points.extend(("single", {name: budget * (name == alone) for name in names}) for alone in names)
+    mixtures = spec.design.mixtures
+    for budget in sorted(mixtures.budgets if mixtures.budgets is not None else spec.budgets.probe):
+        for shares in sobol_simplex(len(names), mixtures.count):
+            points.append(("mixture", dict(zip(names, whole_amounts(shares, budget), strict=True))))
+    return points

@@ -1,0 +1,91 @@
+"""The data manifest: every volume of every domain, by content, as scanned; committed as build/SPEC/data.json."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixlang.errors import InputError
+from mixlang.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class VolumeRecord:
+    """One usable volume.
+
+    Attributes:
+        path: portable path (with `${variables}`), or `phantom/DOMAIN/INDEX`.
+        subject: whose volume it is.
+        content: SHA-256 of the file, or of a phantom's recipe.
+        shape: voxels along each stored axis; `spacing`: millimetres along each.
+        factor: multiplier of the stored values (unit conversion).
+        label: portable path of a label map on the same grid, if there is one.
+    """
+
+    path: str
+    subject: str
+    content: str
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    factor: float = 1.0
+    label: str | None = None
+
+    def crops(self, spacing: list[float], crop: list[int]) -> float:
+        """Distinct crops the volume can give at a target spacing (mm) and crop size (voxels): its extent in crops."""
+        extent = [size * have / want for size, have, want in zip(self.shape, self.spacing, spacing, strict=True)]
+        # Axes are compared as sets: orientation is not known here, and crops are nearly always cubes.
+        return math.prod(max(1.0, size / edge) for size, edge in zip(sorted(extent), sorted(crop), strict=True))
+
+
+@dataclass(frozen=True)
+class DomainData:
+    """A domain's usable volumes in a fixed order, and what was set aside and why."""
+
+    volumes: tuple[VolumeRecord, ...]
+    quarantined: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class DataManifest:
+    """All domains' data."""
+
+    domains: dict[str, DomainData] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        write_json(path, {"version": 1, "domains": {name: _domain_json(data) for name, data in self.domains.items()}})
+
+    @classmethod
+    def read(cls, path: Path) -> DataManifest:
+        """Read what `write` wrote.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        value = read_json(path)
+        try:
+            return cls({name: _domain_data(data) for name, data in value["domains"].items()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path} is damaged ({error})", "Run 'mixlang run SPEC' to scan the data again."
+            ) from error
+
+
+def _domain_json(data: DomainData) -> dict[str, Any]:
+    volumes = []
+    for volume in data.volumes:
+        record = asdict(volume)
+        if volume.label is None:
+            del record["label"]
+        volumes.append(record)
+    return {"volumes": volumes, "quarantined": [{"path": path, "reason": why} for path, why in data.quarantined]}
+
+
+def _domain_data(value: dict[str, Any]) -> DomainData:
+    volumes = tuple(
+        VolumeRecord(**{**record, "shape": tuple(record["shape"]), "spacing": tuple(record["spacing"])})
+        for record in value["volumes"]
+    )
+    return DomainData(volumes, tuple((item["path"], item["reason"]) for item in value["quarantined"]))

@@ -1,0 +1,198 @@
+"""The DVC pipeline: a static dvc.yaml whose only changing line is the list of specs, and how it is run.
+
+Coarse stages over a content-addressed run store: a DVC stage for each run costs with the square of their number,
+and a dvc.yaml that depended on the spec's contents could drift from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from mixlang.errors import InputError, Interrupted, SolveError, StageError
+from mixlang.files import write_text
+from mixlang.plan.workspace import Study, Workspace
+
+STAGES = ("plan", "prepare", "sweep", "fit", "allocate", "verify", "report", "publish")
+
+# What each stage reads and writes, in the build folder unless a path is given. Outputs are small, committed to git
+# and kept by DVC when a stage fails (persist).
+_READS = {
+    "plan": ["specs/${item}.yaml", "data.json"],
+    "prepare": ["plan.json"],
+    "sweep": ["plan.json", "volumes.json"],
+    "fit": ["runs.json", "settings/fit.json"],
+    "allocate": ["fit.json", "settings/allocate.json"],
+    "verify": ["plan.json", "fit.json", "allocation.json", "settings/verify.json"],
+    "report": [
+        "data.json",
+        "runs.json",
+        "fit.json",
+        "allocation.json",
+        "verification.json",
+        "settings/publish.json",
+    ],
+    "publish": [
+        "data.json",
+        "runs.json",
+        "fit.json",
+        "allocation.json",
+        "verification.json",
+        "settings/allocate.json",
+        "settings/publish.json",
+    ],
+}
+_WRITES = {
+    "plan": ["plan.json", *(f"settings/{name}.json" for name in ("fit", "allocate", "verify", "publish"))],
+    "prepare": ["volumes.json"],
+    "sweep": ["runs.json"],
+    "fit": ["fit.json"],
+    "allocate": ["allocation.json"],
+    "verify": ["verification.json"],
+    "report": ["report.html"],
+    "publish": ["published.json"],
+}
+_SPECS_LINE = re.compile(r"^(\s*-\s*specs:\s*)\[([^\]]*)\]", re.MULTILINE)
+
+
+def render(specs: list[str]) -> str:
+    """The text of dvc.yaml for a list of specs (file stems in specs/)."""
+
+    def place(name: str) -> str:
+        return name if "/" in name and not name.startswith("settings/") else "build/${item}/" + name
+
+    lines = [
+        "# The mixlang pipeline. `mixlang compile` edits the list of specs and nothing else.",
+        "vars:",
+        f"  - specs: [{', '.join(specs)}]",
+        "stages:",
+    ]
+    for stage in STAGES:
+        lines += [f"  {stage}:", "    foreach: ${specs}", "    do:", f"      cmd: mixlang stage {stage} ${{item}}"]
+        lines += ["      deps:", *(f"        - {place(name)}" for name in _READS[stage])]
+        lines += ["      outs:"]
+        lines += [f"        - {place(name)}: {{cache: false, persist: true}}" for name in _WRITES[stage]]
+    return "\n".join(lines) + "\n"
+
+
+def register(workspace: Workspace, study: Study) -> bool:
+    """Add a study to the list of specs in dvc.yaml; True when it was not there.
+
+    Raises:
+        InputError: dvc.yaml has no such list any more.
+    """
+    path = workspace.root / "dvc.yaml"
+    text = path.read_text(encoding="utf-8")
+    match = _SPECS_LINE.search(text)
+    if match is None:
+        raise InputError(
+            f"{path} has no line '  - specs: [...]' under vars", "Restore it; mixlang edits only that line."
+        )
+    specs = [name.strip() for name in match[2].split(",") if name.strip()]
+    if study.item in specs:
+        return False
+    listed = ", ".join([*specs, study.item])
+    write_text(path, text[: match.start()] + f"{match[1]}[{listed}]" + text[match.end() :])
+    return True
+
+
+def environment() -> dict[str, str]:
+    """The environment DVC and its stages run in: this Python's scripts first, no analytics, who to die with."""
+    me = psutil.Process()
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "DVC_NO_ANALYTICS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "MIXLANG_PARENT": f"{me.pid}:{me.create_time()}",
+    }
+
+
+def reproduce(workspace: Workspace, study: Study, jobs: int | None = None) -> None:
+    """Bring a study's pipeline up to date through DVC, in a process group of its own.
+
+    The stages are named one by one: that lets several specs run at once, which one target with its upstream
+    stages does not. SIGINT and SIGTERM are passed on, and nothing is left running when this returns.
+
+    Raises:
+        MixlangError: what the failing stage reported, with its exit code.
+        StageError: DVC itself failed.
+        Interrupted: stopped by a signal.
+    """
+    targets = [f"{stage}@{study.item}" for stage in STAGES]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", "-s", *targets]
+    with tempfile.TemporaryDirectory(prefix="mixlang-") as folder:
+        outcome = Path(folder) / "outcome.json"
+        env = {**environment(), "MIXLANG_OUTCOME": str(outcome)}
+        if jobs is not None:
+            env["MIXLANG_JOBS"] = str(jobs)
+        child = subprocess.Popen(command, cwd=workspace.root, env=env, start_new_session=True)
+        with _signals_to_group(child.pid) as received:
+            code = child.wait()
+            _end_group(child.pid)
+        if received:
+            raise Interrupted(
+                "interrupted; every finished run is kept", f"Go on with: mixlang run specs/{study.item}.yaml"
+            )
+        if code != 0:
+            _raise_outcome(workspace, outcome, code, targets)
+
+
+def _raise_outcome(workspace: Workspace, outcome: Path, code: int, targets: list[str]) -> None:
+    if outcome.exists():
+        report = json.loads(outcome.read_text(encoding="utf-8"))
+        kinds = {kind.exit_code: kind for kind in (InputError, SolveError, Interrupted)}
+        raise kinds.get(report["exit_code"], StageError)(report["message"], report["hint"])
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise StageError(f"DVC was ended by {name}; every finished run is kept", "Run the same command to go on.")
+    # DVC is run quietly, so its own complaint has to be asked for.
+    command = [sys.executable, "-m", "dvc", "repro", "--dry", "-s", *targets]
+    asked = subprocess.run(command, cwd=workspace.root, env=environment(), capture_output=True, text=True, check=False)
+    said = [line for line in asked.stderr.splitlines() if line.startswith("ERROR")]
+    raise StageError(f"DVC could not run the pipeline: {' '.join(said) or 'no reason given'}")
+
+
+@contextlib.contextmanager
+def _signals_to_group(group: int) -> Iterator[list[int]]:
+    """Pass SIGINT and SIGTERM on to a process group while the block runs; yields the signals received."""
+    received: list[int] = []
+
+    def forward(number: int, _frame: object) -> None:
+        received.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            # The stage finishes tidily on SIGTERM; DVC ignores SIGINT when it is not from a terminal.
+            os.killpg(group, signal.SIGTERM if len(received) < 3 else signal.SIGKILL)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _end_group(group: int, patience: float = 15.0) -> None:
+    """Wait until a process group is empty; ask it to end, and kill what does not."""
+    deadline = time.monotonic() + patience
+    asked = False
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0 if asked else signal.SIGTERM)
+        except (ProcessLookupError, PermissionError):
+            return
+        asked = True
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,113 @@
+"""Where a spec's data lie on this machine: `${variables}`, and whether the sources are there at all.
+
+A spec never holds a path of one machine: `${data_root}` comes from the environment (MIXLANG_DATA_ROOT) or from
+the git-ignored `mixlang.local.yaml` beside dvc.yaml.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixlang.errors import InputError
+from mixlang.spec.diagnostics import Diagnostic
+from mixlang.spec.loader import LoadedSpec
+from mixlang.spec.marks import parse
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+LOCAL_FILE = "mixlang.local.yaml"
+
+
+class UndefinedVariable(InputError):
+    """A `${variable}` that neither the environment nor mixlang.local.yaml defines."""
+
+    def __init__(self, name: str) -> None:
+        where = f"set MIXLANG_{name.upper()} or write '{name}: PATH' in {LOCAL_FILE} beside dvc.yaml"
+        super().__init__(f"${{{name}}} is not defined", where)
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Turns a spec's paths into paths of this machine.
+
+    Attributes:
+        root: what relative paths are relative to: the workspace.
+        variables: from mixlang.local.yaml; the environment goes before them.
+    """
+
+    root: Path
+    variables: Mapping[str, str]
+
+    @classmethod
+    def of(cls, root: Path) -> Locations:
+        """The locations of a workspace; reads its mixlang.local.yaml if there is one.
+
+        Raises:
+            SpecError: that file is not valid YAML.
+            InputError: it is not a flat mapping of names to texts.
+        """
+        path = root / LOCAL_FILE
+        values = parse(path, LOCAL_FILE).value if path.exists() else None
+        values = {} if values is None else values
+        if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+            raise InputError(f"{LOCAL_FILE} must hold lines such as 'data_root: PATH'")
+        return cls(root, values)
+
+    def expand(self, text: str) -> Path:
+        """The path `text` stands for here.
+
+        Raises:
+            UndefinedVariable: a variable has no value.
+        """
+        return self.root / _VARIABLE.sub(lambda match: self._value(match[1]), text)
+
+    def _value(self, name: str) -> str:
+        value = os.environ.get(f"MIXLANG_{name.upper()}") or self.variables.get(name)
+        if not value:
+            raise UndefinedVariable(name)
+        return os.path.expanduser(value)
+
+    def portable(self, path: Path, template: str) -> str:
+        """`path`, found by expanding `template`, written so that it holds on any machine.
+
+        A leading variable of the template is put back; other paths become relative to the workspace.
+        """
+        match = _VARIABLE.match(template)
+        base, prefix = (Path(self._value(match[1])), f"{match[0]}/") if match else (self.root, "")
+        base = self.root / base
+        return prefix + path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+
+
+def check_sources(loaded: LoadedSpec, locations: Locations) -> list[Diagnostic]:
+    """Say which sources are not there: an undefined variable, a missing folder or file, a glob without a match."""
+    found = []
+    for name, domain in loaded.spec.domains.items():
+        kind = "nifti" if domain.source.nifti is not None else "manifest"
+        template = getattr(domain.source, kind)
+        if template is None:
+            continue
+        path = ("domains", name, "source", kind)
+        try:
+            expanded = locations.expand(template)
+        except UndefinedVariable as error:
+            found.append(loaded.marked.diagnostic("MX0301", path, str(error), error.hint))
+            continue
+        problem = _missing(expanded, kind)
+        if problem:
+            found.append(loaded.marked.diagnostic("MX0302", path, f"domain '{name}': {problem}"))
+    return found
+
+
+def _missing(path: Path, kind: str) -> str:
+    if kind == "manifest":
+        return "" if path.is_file() else f"there is no manifest {path}"
+    fixed = Path(*path.parts[: next((i for i, part in enumerate(path.parts) if glob.has_magic(part)), None)])
+    if not fixed.exists():
+        return f"there is no folder {fixed}"
+    if not any(True for _ in glob.iglob(str(path), recursive=True)):
+        return f"no file matches {path}"
+    return ""

@@ -1,0 +1,1 @@
+"""From files on disk to training crops: phantoms, scanning, preprocessing, the volume store, sampling."""

@@ -1,0 +1,60 @@
+"""One volume from file to network input: load, orient to RAS, resample, crop to the patient, normalise, pad."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.data.intensity import foreground, normalise
+
+_MARGIN = 4
+"""Voxels of background kept around the patient."""
+
+
+def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[np.float16]:
+    """Read and preprocess a NIfTI file.
+
+    Args:
+        factor: multiplies the stored values first (unit conversion).
+        settings: modality, clip, spacing (mm) and crop (voxels).
+
+    Returns:
+        The volume in RAS order at the wanted spacing. Axes shorter than the crop are padded at their end with NaN,
+        which marks voxels that do not exist: they are never shown to the network and never scored.
+    """
+    image = _load(path, settings["spacing"]) * np.float32(factor)
+    inside = foreground(image, settings["modality"])
+    box = tuple(_span(inside, axis, settings["crop"][axis]) for axis in range(3))
+    image = normalise(image, settings, inside)[box]
+    padding = [(0, max(0, edge - size)) for edge, size in zip(settings["crop"], image.shape, strict=True)]
+    return np.pad(image.astype(np.float16), padding, constant_values=np.float16(np.nan))
+
+
+def _load(path: Path, spacing: list[float]) -> NDArray[np.float32]:
+    """A NIfTI file in RAS order at `spacing` (mm), stored scaling applied."""
+    # MONAI announces missing optional readers each time a loader is made.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    from monai.transforms import LoadImage, Orientation, Spacing
+
+    image = Orientation("RAS", labels=None)(LoadImage(reader="NibabelReader", ensure_channel_first=True)(str(path)))
+    if not np.allclose(image.pixdim.numpy(), spacing, rtol=1e-3):
+        image = Spacing(pixdim=spacing, mode="bilinear", padding_mode="border")(image)
+    return np.ascontiguousarray(image[0].numpy(), dtype=np.float32)
+
+
+def _span(inside: NDArray[np.bool_], axis: int, edge: int) -> slice:
+    """The part of an axis the patient fills, with a margin, at least one crop long where the axis allows."""
+    size = inside.shape[axis]
+    filled = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+    low, high = (int(filled[0]) - _MARGIN, int(filled[-1]) + 1 + _MARGIN) if filled.size else (0, size)
+    short = max(0, edge - (high - low))
+    low, high = low - short // 2, high + short - short // 2
+    if low < 0:
+        low, high = 0, high - low
+    if high > size:
+        low, high = low - (high - size), size
+    return slice(max(0, low), high)

@@ -1,0 +1,305 @@
+"""Scanning the sources: every file of every domain, by content, with the unusable ones set aside and why.
+
+A file is read whole once, when its path, size or modification time is new; what was found is cached in the store.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import glob
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixlang.errors import InputError
+from mixlang.files import digest, file_digest, write_json
+from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
+from mixlang.spec.locations import Locations
+from mixlang.spec.presets import resolve_intensity
+from mixlang.spec.schema import Domain, Spec
+
+INSPECTION_VERSION = 1
+"""Raised when inspection judges files differently; cached judgements of other versions are not used."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file named by a source, not looked at yet; `unit` is what a manifest says of it."""
+
+    path: Path
+    portable: str
+    subject: str
+    label: str | None = None
+    unit: str = ""
+
+
+def scan(
+    spec: Spec,
+    locations: Locations,
+    store: Path,
+    workers: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DataManifest:
+    """Find, read and judge all files of a spec.
+
+    Args:
+        store: where the cache of judgements lies.
+        workers: processes that read files.
+        progress: called with (files done, files in all).
+
+    Raises:
+        InputError: a manifest that cannot be used.
+    """
+    listed = {name: _candidates(name, domain, locations) for name, domain in spec.domains.items()}
+    wanted = [(name, item) for name, items in listed.items() for item in items]
+    cache = _Cache(store / "scan")
+    jobs = []
+    for name, item in wanted:
+        domain = spec.domains[name]
+        settings = {**resolve_intensity(domain), "factor": _factor(domain, item)}
+        jobs.append((item, settings, cache.key(item.path, settings)))
+    found = {key: cache.get(key) for _, _, key in jobs}
+    todo = [job for job in jobs if found[job[2]] is None]
+    done = len(jobs) - len(todo)
+    for (_, _, key), facts in zip(todo, _inspect_all(todo, workers), strict=False):
+        found[key] = facts
+        cache.put(key, facts)
+        done += 1
+        progress(done, len(jobs))
+    manifest: dict[str, DomainData] = {}
+    by_domain: dict[str, list[tuple[Candidate, dict[str, Any], dict[str, Any]]]] = {name: [] for name in spec.domains}
+    for (name, _), (item, settings, key) in zip(wanted, jobs, strict=True):
+        by_domain[name].append((item, settings, found[key] or {}))
+    for name, domain in spec.domains.items():
+        if domain.source.phantom is not None:
+            manifest[name] = _phantoms(name, domain)
+        else:
+            manifest[name] = _domain_data(by_domain[name])
+    return DataManifest(manifest)
+
+
+def _candidates(name: str, domain: Domain, locations: Locations) -> list[Candidate]:
+    source = domain.source
+    if source.nifti is not None:
+        return _from_glob(source.nifti, source.subject, source.exclude, locations)
+    if source.manifest is not None:
+        return _from_manifest(name, domain, locations)
+    return []
+
+
+def _excluded(path: Path, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(path.name, pattern) or fnmatch.fnmatch(str(path), pattern) for pattern in patterns)
+
+
+def _from_glob(template: str, subject: str | None, exclude: list[str], locations: Locations) -> list[Candidate]:
+    paths = sorted(Path(name) for name in glob.glob(str(locations.expand(template)), recursive=True))
+    items = []
+    for path in paths:
+        if not path.is_file() or _excluded(path, exclude):
+            continue
+        portable = locations.portable(path, template)
+        match = re.search(subject, portable) if subject else None
+        if subject and match is None:
+            raise InputError(
+                f"the subject pattern {subject!r} matches nothing in {portable}",
+                "Mend source.subject, or exclude the file.",
+            )
+        who = (match[1] if match and match.groups() else match[0]) if match else path.name.split(".")[0]
+        items.append(Candidate(path, portable, who))
+    return items
+
+
+def _from_manifest(name: str, domain: Domain, locations: Locations) -> list[Candidate]:
+    source = domain.source
+    table = locations.expand(source.manifest or "")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read the manifest {table}: {error}") from error
+    for column in ("path", "subject", *source.where):
+        if column not in columns:
+            raise InputError(
+                f"{table} has no column '{column}'; it has {', '.join(columns) or 'none'}",
+                "A manifest needs the columns path and subject, and those that 'where' names.",
+            )
+    folder = str(Path(source.manifest or "").parent)
+    seen: dict[str, int] = {}
+    items = []
+    for line, row in rows:
+        if any((row.get(column) or "") != value for column, value in source.where.items()):
+            continue
+        where = f"{table}:{line}"
+        if not row["path"] or not row["subject"]:
+            raise InputError(f"{where}: a row needs both path and subject")
+        if row["path"] in seen:
+            raise InputError(f"{where}: {row['path']} is listed twice (first at line {seen[row['path']]})")
+        seen[row["path"]] = line
+        path = table.parent / row["path"]
+        if not _excluded(path, source.exclude):
+            portable = (Path(folder) / row["path"]).as_posix()
+            label = (Path(folder) / row["label"]).as_posix() if row.get("label") else None
+            items.append(Candidate(path, portable, row["subject"], label, (row.get("unit") or "").strip()))
+    if not items:
+        shown = ", ".join(f"{column}={value}" for column, value in source.where.items()) or "no filter"
+        raise InputError(f"domain '{name}': no row of {table} is left after 'where' ({shown}) and 'exclude'")
+    return items
+
+
+def _factor(domain: Domain, item: Candidate) -> float:
+    for rule in domain.intensity.factors:
+        if fnmatch.fnmatch(item.path.name, rule.files) or fnmatch.fnmatch(item.portable, rule.files):
+            return rule.factor
+    return 1.0
+
+
+def _phantoms(name: str, domain: Domain) -> DomainData:
+    from runners.data.phantom import Recipe
+
+    given = domain.source.phantom
+    assert given is not None
+    shape, spacing = (given.shape[0], given.shape[1], given.shape[2]), tuple(float(edge) for edge in given.spacing)
+    records = []
+    for index in range(given.count):
+        recipe = Recipe(domain.modality, shape, spacing, given.seed, index)  # type: ignore[arg-type]
+        path = f"phantom/{name}/{index}"
+        records.append(VolumeRecord(path, recipe.subject, recipe.content, recipe.shape, recipe.spacing))
+    return DomainData(tuple(records))
+
+
+def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]]]) -> DomainData:
+    volumes, quarantined = [], []
+    first: dict[str, str] = {}
+    for item, settings, facts in items:
+        problem = facts.get("problem") or _unit_said(item, settings)
+        if not problem and facts["content"] in first:
+            problem = f"the same content as {first[facts['content']]}"
+        if problem:
+            quarantined.append((item.portable, problem))
+            continue
+        first[facts["content"]] = item.portable
+        volumes.append(
+            VolumeRecord(
+                item.portable,
+                item.subject,
+                facts["content"],
+                tuple(facts["shape"]),
+                tuple(facts["spacing"]),
+                settings["factor"],
+                item.label,
+            )
+        )
+    return DomainData(tuple(volumes), tuple(quarantined))
+
+
+def _unit_said(item: Candidate, settings: dict[str, Any]) -> str:
+    """A manifest that states another unit than the domain's is believed, unless a factor converts the file."""
+    unit = settings["unit"]
+    if item.unit and unit != "arbitrary" and settings["factor"] == 1.0 and not item.unit.lower().startswith(unit):
+        return f"the manifest gives its unit as '{item.unit}', not {unit.upper()}; give intensity.factors or exclude it"
+    return ""
+
+
+def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int) -> Iterable[dict[str, Any]]:
+    arguments = [(str(item.path), settings) for item, settings, _ in todo]
+    if workers < 2 or len(todo) < 4:
+        return map(_inspect_pair, arguments)
+    pool = ProcessPoolExecutor(min(workers, len(todo)))
+    try:
+        return list(pool.map(_inspect_pair, arguments, chunksize=4))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _inspect_pair(pair: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    return inspect(Path(pair[0]), pair[1])
+
+
+def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Read one NIfTI file whole and judge it.
+
+    Args:
+        settings: modality, unit and factor of its domain.
+
+    Returns:
+        `content`, `shape`, `spacing`, and `problem`: why it cannot be used, or ''.
+    """
+    import nibabel
+    import numpy as np
+
+    facts: dict[str, Any] = {"content": "", "shape": [], "spacing": [], "problem": ""}
+
+    def set_aside(why: str) -> dict[str, Any]:
+        return {**facts, "problem": why}
+
+    try:
+        facts["content"] = file_digest(path)
+        loaded = nibabel.load(path)
+        shape, spacing = loaded.shape, [float(edge) for edge in loaded.header.get_zooms()[:3]]
+        facts["shape"], facts["spacing"] = [int(size) for size in shape], [round(edge, 6) for edge in spacing]
+        if len(shape) != 3:
+            return set_aside(f"{len(shape)}D, shape {'x'.join(map(str, shape))}; one 3D volume a file is expected")
+        if min(shape) < 2:
+            return set_aside(f"a single slice, shape {'x'.join(map(str, shape))}")
+        if not np.isfinite(loaded.affine).all() or abs(np.linalg.det(loaded.affine[:3, :3])) < 1e-9:
+            return set_aside("no usable orientation (singular affine)")
+        image = np.asarray(loaded.dataobj, dtype=np.float32)
+    except FileNotFoundError:
+        return set_aside("there is no such file")
+    except nibabel.filebasedimages.ImageFileError:
+        return set_aside("not a NIfTI file")
+    except (OSError, EOFError, ValueError, ArithmeticError) as error:
+        return set_aside(f"truncated or damaged ({str(error).splitlines()[0][:100] or type(error).__name__})")
+    except Exception as error:  # nibabel and zlib raise many kinds on damaged files; none may end a scan
+        return set_aside(f"unreadable ({type(error).__name__}: {str(error)[:100]})")
+    bad = int(np.count_nonzero(~np.isfinite(image)))
+    if bad:
+        what = "every voxel is" if bad == image.size else f"{bad:,} of {image.size:,} voxels are"
+        return set_aside(f"{what} NaN or infinite")
+    if image.min() == image.max():
+        return set_aside(f"constant: every voxel is {image.flat[0]:g}")
+    return set_aside(_wrong_content(image * np.float32(settings["factor"]), settings))
+
+
+def _wrong_content(image: Any, settings: dict[str, Any]) -> str:
+    from runners.data.intensity import foreground, wrong_unit
+
+    problem = wrong_unit(image, settings["unit"])
+    if not problem and not foreground(image, settings["modality"]).any():
+        problem = "nothing but background"
+    return problem
+
+
+class _Cache:
+    """Judgements by path, size, modification time and settings; one small file each, written whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def key(self, path: Path, settings: dict[str, Any]) -> str:
+        try:
+            stat = os.stat(path)
+            seen = [stat.st_size, stat.st_mtime_ns]
+        except OSError:
+            seen = []
+        name = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
+        return digest({"version": INSPECTION_VERSION, "path": name, "seen": seen, "settings": settings})
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        try:
+            return json.loads((self.folder / key[:2] / f"{key}.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def put(self, key: str, facts: dict[str, Any]) -> None:
+        if facts["shape"] or not facts["problem"].startswith("there is no"):
+            write_json(self.folder / key[:2] / f"{key}.json", facts)

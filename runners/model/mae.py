@@ -1,0 +1,188 @@
+"""A lean 3D masked autoencoder (He 2022, 2111.06377).
+
+The encoder sees visible patches only. The decoder works on tokens in shuffled order (visible first, hidden after):
+attention does not care for order, positions travel with the tokens, and no gather or scatter over the full grid is
+needed. The target is the raw normalised intensity, which is what makes losses comparable across domains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class MAESize:
+    """The sizes of a masked autoencoder; `crop` and `patch` in voxels."""
+
+    crop: tuple[int, int, int]
+    patch: int
+    mask_ratio: float
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+
+    @classmethod
+    def of(cls, model: dict[str, Any], crop: Sequence[int]) -> MAESize:
+        """The sizes in a plan's `training` section."""
+        return cls(crop=(crop[0], crop[1], crop[2]), **model)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patches along each axis."""
+        depth, height, width = (edge // self.patch for edge in self.crop)
+        return depth, height, width
+
+    @property
+    def tokens(self) -> int:
+        """Patches in a crop."""
+        return math.prod(self.grid)
+
+    @property
+    def visible(self) -> int:
+        """Patches the encoder sees."""
+        return self.tokens - round(self.tokens * self.mask_ratio)
+
+
+def sincos_positions(grid: Sequence[int], width: int) -> Tensor:
+    """Fixed sine-cosine positions, shape (tokens, width), with wavelengths spread over the grid there is.
+
+    Along each axis of g patches the frequencies run geometrically from pi (wavelength 2 patches) to pi / g. The usual
+    temperature of 10000 would leave most channels constant on the short grids of 3D crops. Channels that do not
+    divide into three axes of sine and cosine stay zero.
+    """
+    count = width // 6
+    axes = []
+    for size in grid:
+        exponents = torch.linspace(0, 1, count, dtype=torch.float64)
+        angles = torch.arange(size, dtype=torch.float64)[:, None] * (math.pi * float(size) ** -exponents)[None]
+        axes.append(torch.cat([angles.sin(), angles.cos()], dim=1))
+    mesh = torch.meshgrid(*(torch.arange(size) for size in grid), indexing="ij")
+    table = torch.cat([axes[axis][index.reshape(-1)] for axis, index in enumerate(mesh)], dim=1)
+    return functional.pad(table, (0, width - table.shape[1])).float()
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block with fused attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens in, tokens out, shape (batch, tokens, width)."""
+        batch, count, width = tokens.shape
+        query, key, value = (
+            self.qkv(self.norm1(tokens)).view(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        tokens = tokens + self.out(attended.transpose(1, 2).reshape(batch, count, width))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class MaskedAutoencoder(nn.Module):
+    """Predicts the hidden patches of 3D crops from the visible ones."""
+
+    def __init__(self, size: MAESize) -> None:
+        super().__init__()
+        self.size = size
+        voxels = size.patch**3
+        self.embed = nn.Linear(voxels, size.width)
+        self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
+        self.norm = nn.LayerNorm(size.width)
+        self.decoder_embed = nn.Linear(size.width, size.decoder_width)
+        self.mask_token = nn.Parameter(torch.zeros(size.decoder_width))
+        self.decoder_blocks = nn.ModuleList(
+            Block(size.decoder_width, size.decoder_heads) for _ in range(size.decoder_depth)
+        )
+        self.decoder_norm = nn.LayerNorm(size.decoder_width)
+        self.predict = nn.Linear(size.decoder_width, voxels)
+        self.register_buffer("positions", sincos_positions(size.grid, size.width), persistent=False)
+        self.register_buffer("decoder_positions", sincos_positions(size.grid, size.decoder_width), persistent=False)
+        self.apply(_initialise)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def patchify(self, crops: Tensor) -> Tensor:
+        """Crops of shape (batch, D, H, W) as patches, shape (batch, tokens, voxels); tokens in row-major order."""
+        patch = self.size.patch
+        depth, height, width = self.size.grid
+        cut = crops.view(-1, depth, patch, height, patch, width, patch)
+        return cut.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, self.size.tokens, patch**3)
+
+    def forward(self, crops: Tensor, order: Tensor, padded: bool = False) -> Tensor:
+        """The reconstruction loss of each crop: mean squared error over the voxels of its hidden patches.
+
+        Args:
+            crops: normalised intensities, shape (batch, D, H, W); voxels that do not exist are NaN.
+            order: an order of the tokens for each crop, shape (batch, tokens); the first `visible` are shown.
+            padded: whether any voxel may be NaN; such voxels are shown as 0 and never scored.
+
+        Returns:
+            Shape (batch,).
+        """
+        visible, rows = _rows(self.patchify(crops), order, self.size.visible)
+        hidden = rows[:, self.size.visible :]
+        shown = visible.nan_to_num(0.0) if padded else visible
+        predicted = self._reconstruct(shown, order).float()
+        if not padded:
+            return (predicted - hidden).square().mean(dim=(1, 2))
+        real = hidden.isfinite()
+        error = torch.where(real, predicted - hidden.nan_to_num(0.0), 0.0).square()
+        return error.sum(dim=(1, 2)) / real.sum(dim=(1, 2)).clamp(min=1)
+
+    def encode(self, patches: Tensor, where: Tensor) -> Tensor:
+        """Features of patches, shape (batch, n, width).
+
+        Args:
+            patches: shape (batch, n, voxels).
+            where: the token each patch is, shape (batch, n).
+        """
+        tokens = self.embed(patches) + self.positions[where]
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+    def _reconstruct(self, shown: Tensor, order: Tensor) -> Tensor:
+        """Predictions for the hidden patches, in the order they are listed."""
+        count = shown.shape[1]
+        features = self.decoder_embed(self.encode(shown, order[:, :count]))
+        masked = self.mask_token.to(features.dtype).expand(len(order), order.shape[1] - count, -1)
+        tokens = torch.cat([features, masked], dim=1) + self.decoder_positions[order]
+        for block in self.decoder_blocks:
+            tokens = block(tokens)
+        return self.predict(self.decoder_norm(tokens[:, count:]))
+
+
+def _rows(patches: Tensor, order: Tensor, visible: int) -> tuple[Tensor, Tensor]:
+    """Patches put in `order` by one flat index_select, which beats an expanded gather 3 to 4 times."""
+    batch, tokens, voxels = patches.shape
+    flat = (order + torch.arange(batch, device=order.device)[:, None] * tokens).reshape(-1)
+    rows = patches.reshape(-1, voxels).index_select(0, flat).view(batch, tokens, voxels)
+    return rows[:, :visible], rows
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def mean_loss(model: MaskedAutoencoder, crops: Tensor, order: Tensor) -> Tensor:
+    """The loss of predicting each crop's mean visible intensity: what a run on the initial plateau reaches."""
+    visible, rows = _rows(model.patchify(crops), order, model.size.visible)
+    level = visible.nanmean(dim=(1, 2), keepdim=True).nan_to_num(0.0)
+    return (rows[:, model.size.visible :] - level).square().nanmean(dim=(1, 2)).nan_to_num(0.0)

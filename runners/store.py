@@ -1,0 +1,130 @@
+"""The run store: a directory for each run key, whose `result.json`, written last, is the only truth about the run.
+
+Leases are files created exclusively: `lease.0`, and `lease.1` to take over a `lease.0` whose owner is gone, and so
+on; of two that take over at once only one can create the next number. No file locks, so it works on shared disks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixlang.files import read_json, write_json
+from runners.liveness import alive, me
+
+_STALE_AFTER = 60.0
+"""Seconds without a heartbeat after which the lease of another machine counts as abandoned."""
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """The results of all runs below a folder."""
+
+    root: Path
+
+    def folder(self, key: str) -> Path:
+        """Where a run keeps its files."""
+        return self.root / "runs" / key[:2] / key
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """A finished run's result, or None. A damaged file (a failing disk) counts as not finished."""
+        path = self.folder(key) / "result.json"
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return value if isinstance(value, dict) and value.get("key") == key else None
+
+    def finish(self, key: str, result: dict[str, Any]) -> None:
+        """Declare a run finished; everything else it wrote must be on disk by then."""
+        write_json(self.folder(key) / "result.json", {**result, "key": key})
+
+    def fail(self, key: str, reason: str) -> None:
+        """Note why a run failed, for the sweep's report; a later attempt overwrites it."""
+        write_json(self.folder(key) / "failure.json", {"key": key, "reason": reason})
+
+    def failure(self, key: str) -> str | None:
+        """Why the last attempt at a run failed, or None."""
+        path = self.folder(key) / "failure.json"
+        return str(read_json(path)["reason"]) if path.exists() else None
+
+    def progress(self, key: str) -> float:
+        """Fraction of an unfinished run that is done, as it last said itself."""
+        try:
+            return float((self.folder(key) / "progress").read_text())
+        except (OSError, ValueError):
+            return 0.0
+
+    def claim(self, key: str) -> Lease | None:
+        """Take the lease of a run, or None while somebody else holds it.
+
+        Clears what an attempt that died has left half-written.
+        """
+        folder = self.folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        held = sorted(folder.glob("lease.*"), key=_number)
+        if held and not _abandoned(held[-1]):
+            return None
+        path = folder / f"lease.{_number(held[-1]) + 1 if held else 0}"
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return None
+        with os.fdopen(handle, "w") as file:
+            json.dump({"host": socket.gethostname(), "process": me()}, file)
+        for name in ("failure.json", "progress"):
+            (folder / name).unlink(missing_ok=True)
+        return Lease(path)
+
+    def keys(self) -> list[str]:
+        """All keys the store knows anything of."""
+        return sorted(path.name for path in self.root.glob("runs/*/*") if path.is_dir())
+
+    def forget(self, key: str) -> None:
+        """Delete a run and its files."""
+        shutil.rmtree(self.folder(key), ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to execute one run, kept while its file is touched from time to time."""
+
+    path: Path
+
+    def beat(self, fraction: float) -> None:
+        """Say that the run is alive and how far it is."""
+        with contextlib.suppress(OSError):  # a missed beat must never end a run
+            os.utime(self.path)
+            temporary = self.path.with_name("progress.new")
+            temporary.write_text(f"{fraction:.4f}")
+            temporary.replace(self.path.with_name("progress"))
+
+    def release(self) -> None:
+        """Give the lease back."""
+        for path in self.path.parent.glob("lease.*"):
+            path.unlink(missing_ok=True)
+
+
+def _number(path: Path) -> int:
+    suffix = path.name.rpartition(".")[2]
+    return int(suffix) if suffix.isdigit() else -1
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether a lease's owner is gone: at once if it was a process of this machine, else by its heartbeat."""
+    try:
+        owner = json.loads(path.read_text())
+        if owner["host"] == socket.gethostname():
+            return not alive(owner["process"])
+        return time.time() - path.stat().st_mtime > _STALE_AFTER
+    except FileNotFoundError:
+        return False  # just released: look again on the next round
+    except (ValueError, KeyError):
+        return time.time() - path.stat().st_mtime > _STALE_AFTER  # torn by a crash while it was written

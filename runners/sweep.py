@@ -1,0 +1,189 @@
+"""The sweep: every run of a list that is not in the store yet, as many at once as the machine carries.
+
+A result in the store, or in a committed table of results, is never computed again. A run that fails is set aside
+and the others go on; the sweep then ends with an error that names it. Killed at any moment, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mixlang.console import Progress, duration
+from mixlang.errors import Interrupted, StageError
+from mixlang.hardware import cores
+from mixlang.plan.build import Plan, Run
+from mixlang.spec.schema import Launch
+from runners.launch import AccelerateLauncher, ForkLauncher, Launcher, Started, cuda_devices
+from runners.store import Lease, RunStore
+
+_POLL = 0.1
+
+
+@dataclass
+class Sweep:
+    """The execution of a list of runs.
+
+    Attributes:
+        plan: the plan, and `plan_path` its file, which the runs read.
+        runs: what to execute; order is kept in the results.
+        launch: how to start runs; `jobs` overrides its max_parallel.
+        known: results from committed tables, by key.
+        ahead: samples that later stages will still train, for the estimate of what remains.
+    """
+
+    plan: Plan
+    plan_path: Path
+    runs: list[Run]
+    store: RunStore
+    launch: Launch
+    title: str
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ahead: int = 0
+    stop: int = 0
+
+    def execute(self) -> list[dict[str, Any]]:
+        """Train what is missing; returns a row for each run, in the order of `runs`.
+
+        Raises:
+            StageError: some runs failed; the others are finished and kept.
+            Interrupted: a signal came; finished runs are kept and nothing is left running.
+        """
+        waiting = [run for run in self.runs if self._row(run) is None]
+        progress = Progress(self.title)
+        reused = len(self.runs) - len(waiting)
+        if not waiting:
+            progress.close(f"all {len(self.runs)} runs are there; nothing to train")
+        else:
+            begun = time.monotonic()
+            self._train(sorted(waiting, key=lambda run: -run.budget), progress)
+            took = duration(time.monotonic() - begun)
+            again = f", {reused} reused" if reused else ""
+            progress.close(f"{len(waiting)} runs trained in {took}{again}")
+        return [row for run in self.runs if (row := self._row(run)) is not None]
+
+    def _row(self, run: Run) -> dict[str, Any] | None:
+        found = self.store.result(run.key) or self.known.get(run.key)
+        if found is None:
+            return None
+        return {**run.as_dict(), "losses": found["losses"], "mean_losses": found["mean_losses"]}
+
+    def _train(self, waiting: list[Run], progress: Progress) -> None:
+        launcher, slots = self._launcher()
+        free = list(range(slots))
+        running: dict[int, tuple[Run, Lease, Started]] = {}
+        failed: list[str] = []
+        clock = _Clock(sum(run.budget for run in waiting), self.ahead)
+        total = len(waiting)
+        previous = [(number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            while waiting or running:
+                if self.stop:
+                    raise Interrupted(
+                        f"{self.title}: stopped by {signal.Signals(self.stop).name}; finished runs are kept"
+                    )
+                self._start(waiting, free, running, launcher)
+                time.sleep(_POLL)
+                self._collect(waiting, free, running, failed, clock)
+                partial = sum(run.budget * self.store.progress(run.key) for run, _, _ in running.values())
+                done = total - len(waiting) - len(running)
+                progress.show(f"{done} of {total} runs, {clock.text(partial)}", clock.fraction(partial))
+        finally:
+            for _, lease, started in running.values():
+                started.terminate()
+                lease.release()
+            for number, handler in previous:
+                signal.signal(number, handler)
+        if failed:
+            raise StageError(
+                f"{len(failed)} of {len(self.runs)} runs failed; the others are kept. First: {failed[0]}",
+                "Mend the cause and run again: only the failed runs are trained.",
+            )
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.stop = number
+
+    def _launcher(self) -> tuple[Launcher, int]:
+        """How runs are started, and how many at once."""
+        launch, recipe = self.launch, self.plan.training["recipe"]
+        devices = cuda_devices()
+        fork = launch.start == "fork" or (launch.start == "auto" and not devices and launch.processes_per_run == 1)
+        limit = (
+            devices // launch.processes_per_run
+            if devices
+            else cores() // (recipe["threads"] * launch.processes_per_run)
+        )
+        asked = os.environ.get("MIXLANG_JOBS") or launch.max_parallel
+        slots = max(1, limit) if asked == "auto" else int(asked)
+        if fork:
+            return ForkLauncher(self.plan_path, self.store.root), slots
+        precision = recipe["precision"]
+        return AccelerateLauncher(self.plan_path, self.store.root, launch.processes_per_run, precision, devices), slots
+
+    def _start(self, waiting: list[Run], free: list[int], running: dict, launcher: Launcher) -> None:
+        """Fill the free slots; a run that another sweep holds is left waiting."""
+        for run in list(waiting):
+            if not free:
+                return
+            lease = self.store.claim(run.key)
+            if lease is not None:
+                waiting.remove(run)
+                slot = free.pop(0)
+                running[slot] = (run, lease, launcher.start(run, lease, slot))
+
+    def _collect(self, waiting: list[Run], free: list[int], running: dict, failed: list[str], clock: _Clock) -> None:
+        """Take in the runs that have ended, here or in another sweep."""
+        for run in list(waiting):
+            if self.store.result(run.key) is not None:
+                waiting.remove(run)
+                clock.finish(run.budget)
+        for slot, (run, lease, started) in list(running.items()):
+            code = started.poll()
+            if code is None:
+                continue
+            del running[slot]
+            free.append(slot)
+            lease.release()
+            clock.finish(run.budget)
+            if self.store.result(run.key) is None:
+                reason = self.store.failure(run.key) or f"ended with exit code {code} and left no result"
+                log = self.store.folder(run.key) / "log.txt"
+                failed.append(f"{describe(run)}: {reason} (log: {log})")
+
+
+def describe(run: Run) -> str:
+    """A run in a few words: `single ct 4,000 samples, seed 0`."""
+    used = [f"{name} {amount:,}" for name, amount in run.amounts.items() if amount]
+    return f"{run.kind} {' + '.join(used)} samples, seed {run.seed}"
+
+
+def table(rows: Iterable[dict[str, Any]], plan: Plan) -> dict[str, Any]:
+    """The table of results as it is committed: nothing in it depends on the machine or the time."""
+    return {"version": 1, "domains": list(plan.domains), "runs": list(rows)}
+
+
+class _Clock:
+    """How far a sweep is, in samples, and how long the rest will take at the rate so far."""
+
+    def __init__(self, total: int, ahead: int) -> None:
+        self.total, self.ahead, self.finished, self.begun = total, ahead, 0.0, time.monotonic()
+
+    def finish(self, samples: int) -> None:
+        self.finished += samples
+
+    def fraction(self, partial: float) -> float:
+        return (self.finished + partial) / self.total
+
+    def text(self, partial: float) -> str:
+        done, took = self.finished + partial, time.monotonic() - self.begun
+        if done <= 0 or took < 3:
+            return f"{100 * self.fraction(partial):.0f} % of the samples"
+        left = (self.total - done + self.ahead) * took / done
+        rest = ", verification included" if self.ahead else ""
+        return f"{100 * self.fraction(partial):.0f} % of the samples, about {duration(left)} left{rest}"
