@@ -62,6 +62,11 @@ class RunStore:
         except (OSError, ValueError):
             return 0.0
 
+    def held(self, key: str) -> bool:
+        """Whether somebody who is alive holds the lease of a run."""
+        leases = sorted(self.folder(key).glob("lease.*"), key=_number)
+        return bool(leases) and not _abandoned(leases[-1])
+
     def claim(self, key: str) -> Lease | None:
         """Take the lease of a run, or None while somebody else holds it.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -36,6 +36,7 @@ class Sweep:
         launch: how to start runs; `jobs` overrides its max_parallel.
         known: results from committed tables, by key.
         ahead: samples that later stages will still train, for the estimate of what remains.
+        before_training: called once if anything has to be trained.
     """
 
     plan: Plan
@@ -46,6 +47,7 @@ class Sweep:
     title: str
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
     ahead: int = 0
+    before_training: Callable[[], object] = lambda: None
     stop: int = 0
 
     def execute(self) -> list[dict[str, Any]]:
@@ -61,6 +63,7 @@ class Sweep:
         if not waiting:
             progress.close(f"all {len(self.runs)} runs are there; nothing to train")
         else:
+            self.before_training()
             begun = time.monotonic()
             self._train(sorted(waiting, key=lambda run: -run.budget), progress)
             took = duration(time.monotonic() - begun)

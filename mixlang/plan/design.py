@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mixlang.spec.schema import Spec
 
@@ -48,3 +48,13 @@ def probe_points(spec: Spec) -> list[tuple[str, dict[str, int]]]:
         for shares in sobol_simplex(len(names), mixtures.count):
             points.append(("mixture", dict(zip(names, whole_amounts(shares, budget), strict=True))))
     return points
+
+
+def whole_mixture(
+    shares: Mapping[str, float], costs: Mapping[str, float], budget: float, batch: int = 1
+) -> dict[str, int]:
+    """Whole samples of each domain for shares of a cost-weighted budget, in whole batches, never above the budget."""
+    exact = {name: share * budget / costs[name] for name, share in shares.items()}
+    total = sum(exact.values())
+    whole = int((total + 1e-6) // batch) * batch
+    return dict(zip(exact, whole_amounts([value / total for value in exact.values()], whole), strict=True))

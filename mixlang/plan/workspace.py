@@ -63,6 +63,11 @@ class Workspace:
         """The published mixtures."""
         return self.root / "registry"
 
+    def studies(self) -> list[Study]:
+        """The studies that have been compiled here."""
+        built = sorted((self.root / "build").glob("*/plan.json"))
+        return [Study(self.root, path.parent.name) for path in built]
+
     def study(self, spec: Path) -> Study:
         """The study of a spec file of this workspace.
 

@@ -88,7 +88,7 @@ def _real_path(loc: Path_, value: Any) -> Path_:
 
 def _diagnostic(item: Any, path: Path_, marked: Marked) -> Diagnostic:
     kind, context = item["type"], item.get("ctx", {})
-    key = str(path[-1]) if path else ""
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
     if kind == "extra_forbidden":
         known = _known_keys(path[:-1])
         suggestion = closest(key, known) or f"known here: {', '.join(sorted(known))}"
@@ -113,7 +113,7 @@ def _diagnostic(item: Any, path: Path_, marked: Marked) -> Diagnostic:
     if kind == "string_pattern_mismatch":
         help = "letters, digits, '_' and '-', starting with a letter, at most 63"
         return marked.diagnostic("MX0106", path, f"{_short(item['input'])} is not a name", help)
-    message = item["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
+    message = item["msg"].replace("Input should be", "expected").replace("a valid ", "a ").replace("a integer", "an integer")
     return marked.diagnostic("MX0103", path, f"{key}: {message}, not {_short(item['input'])}", _describe(path))
 
 

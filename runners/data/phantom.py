@@ -159,7 +159,8 @@ def render(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.generic]:
         return (rng.uniform(400, 1600) * image).round().astype(np.int16)
     uptake = tissue[:, 3] * np.exp(rng.normal(0, 0.30, 9)).astype(np.float32)
     image = ndimage.gaussian_filter(uptake[labels], 1.5)
-    image += 0.22 * np.sqrt(np.maximum(image, 0)) * ndimage.gaussian_filter(noise, 0.8)
+    correlated = ndimage.gaussian_filter(noise, 0.8)
+    image += 0.25 * np.sqrt(np.maximum(image, 0)) * correlated / correlated.std()
     return np.maximum(image, 0).astype(np.float32)
 
 

@@ -29,7 +29,7 @@ def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[n
     image = _load(path, settings["spacing"]) * np.float32(factor)
     inside = foreground(image, settings["modality"])
     box = tuple(_span(inside, axis, settings["crop"][axis]) for axis in range(3))
-    image = normalise(image, settings, inside)[box]
+    image = normalise(image[box], settings, inside[box])
     padding = [(0, max(0, edge - size)) for edge, size in zip(settings["crop"], image.shape, strict=True)]
     return np.pad(image.astype(np.float16), padding, constant_values=np.float16(np.nan))
 

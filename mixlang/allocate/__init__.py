@@ -1,0 +1,7 @@
+"""From fitted laws to a mixture: a convex problem, its solution, and a certificate recomputed apart from the solver."""
+
+from mixlang.allocate.baselines import baseline_shares
+from mixlang.allocate.problem import Problem
+from mixlang.allocate.solve import Allocation, solve
+
+__all__ = ["Allocation", "Problem", "baseline_shares", "solve"]

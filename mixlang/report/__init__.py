@@ -1,0 +1,1 @@
+"""The report page: figures as SVG and one self-contained HTML file."""

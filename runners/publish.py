@@ -1,0 +1,162 @@
+"""Assembling a version for the registry from a study's results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixlang.files import digest, read_json
+from mixlang.plan.build import Plan
+from mixlang.plan.design import whole_mixture
+from mixlang.plan.workspace import Study, Workspace
+from mixlang.registry import Registry
+from mixlang.registry.provenance import environment, git_state, hardware, hashes
+from mixlang.report.page import render_report
+from mixlang.spec.loader import load_spec
+from mixlang.spec.presets import resolved
+from runners.store import RunStore
+
+
+def publish_study(workspace: Workspace, study: Study) -> tuple[dict[str, Any], bool]:
+    """Publish a study's allocation with its evidence.
+
+    Returns:
+        Name, version and content hash, and whether the version is new.
+    """
+    settings = read_json(study.file("settings/publish.json"))
+    allocation, laws = read_json(study.file("allocation.json")), read_json(study.file("fit.json"))
+    verification, runs = read_json(study.file("verification.json")), read_json(study.file("runs.json"))
+    problem = read_json(study.file("settings/allocate.json"))
+    losses = losses_csv(runs["domains"], [*runs["runs"], *verification["runs"]])
+    target = allocation["target"]
+    amounts = whole_mixture(target["shares"], allocation["costs"], target["budget"])
+    core = {
+        "name": settings["name"],
+        "study": settings["study"],
+        "description": settings["description"],
+        "unit": "samples",
+        "budget": target["budget"],
+        "shares": {name: round(share, 6) for name, share in target["shares"].items()},
+        "amounts": amounts,
+        "predicted_losses": {name: float(f"{loss:.6g}") for name, loss in target["predicted"].items()},
+        "laws": {name: law["family"] for name, law in laws["laws"].items()},
+        "verified": summary(verification),
+    }
+    content = digest({"core": core, "laws": laws, "losses": losses, "problem": problem})
+    registry = Registry(workspace.registry)
+
+    def render(version: int) -> dict[str, bytes]:
+        previous = [number for number in registry.versions(settings["name"]) if number < version]
+        published = datetime.now(UTC).strftime("%Y-%m-%d")
+        facts = {
+            **core,
+            "version": version,
+            "published": published,
+            "status": "published",
+            "supersedes": f"v{previous[-1]}" if previous else None,
+            "content": content,
+        }
+        label = f"{settings['name']}@v{version}"
+        return {
+            "mixture.yaml": yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=100).encode(),
+            "laws.json": _json(laws),
+            "losses.csv": losses.encode(),
+            "problem.json": _json(problem),
+            "certificate.json": _json({"target": target, "holdout": allocation["holdout"]}),
+            "verification.json": _json(verification),
+            "provenance.json": _json(_provenance(workspace, study)),
+            "report.html": render_report(study.build, label=label, published=published).encode(),
+        }
+
+    mixture, new = registry.publish(settings["name"], content, render)
+    return {"name": mixture.name, "version": mixture.version, "content": content}, new
+
+
+def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
+    """The verification in a few numbers, or None where nothing was held out."""
+    if not verification["runs"]:
+        return None
+    pooled = verification["agreement"]["pooled"]
+    return {
+        "pearson_r": None if pooled["pearson_r"] is None else round(pooled["pearson_r"], 4),
+        "mean_relative_error": round(pooled["mean_relative_error"], 4),
+        "change": {
+            int(budget): {
+                baseline: {key: None if value is None else round(value, 4) for key, value in found["overall"].items()}
+                for baseline, found in baselines.items()
+            }
+            for budget, baselines in verification["improvements"].items()
+        },
+    }
+
+
+def losses_csv(domains: list[str], rows: list[dict[str, Any]]) -> str:
+    """A row a run: what it is, its samples of each domain, its loss on each."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            "key",
+            "kind",
+            "budget",
+            "seed",
+            *(f"samples_{name}" for name in domains),
+            *(f"loss_{name}" for name in domains),
+        ]
+    )
+    for row in rows:
+        amounts, losses = ([row[part][name] for name in domains] for part in ("amounts", "losses"))
+        writer.writerow([row["key"], row["kind"], row["budget"], row["seed"], *amounts, *map(repr, losses)])
+    return out.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
+    loaded = load_spec(study.spec)
+    plan = Plan.read(study.file("plan.json"))
+    names = ("data", "plan", "runs", "fit", "allocation", "verification")
+    inputs = [study.spec, workspace.root / "requirements.lock", *(study.file(f"{name}.json") for name in names)]
+    data = read_json(study.file("data.json"))["domains"]
+    return {
+        "spec": {"file": study.spec.relative_to(workspace.root).as_posix(), "text": loaded.text},
+        "resolved": resolved(loaded.spec),
+        "plan": {"hash": digest(plan.as_dict()), "runs": len(plan.runs)},
+        "git": git_state(workspace.root),
+        "files": hashes(inputs, workspace.root),
+        "dvc_lock": hashes([workspace.root / "dvc.lock"], workspace.root).get("dvc.lock"),
+        "data": {
+            name: {
+                "volumes": len(domain["volumes"]),
+                "subjects": len({volume["subject"] for volume in domain["volumes"]}),
+                "quarantined": domain["quarantined"],
+                "fingerprint": digest(sorted(volume["content"] for volume in domain["volumes"])),
+            }
+            for name, domain in data.items()
+        },
+        "environment": environment(),
+        "hardware": {"publisher": hardware(), "training": _training(workspace.store, plan, study)},
+        "reproduce": f"mixlang run specs/{study.item}.yaml",
+    }
+
+
+def _training(store: Path, plan: Plan, study: Study) -> dict[str, Any]:
+    """Devices and times of the runs, from the store; runs known only from committed tables are counted apart."""
+    verification = read_json(study.file("verification.json"))["runs"]
+    keys = [*(run.key for run in plan.runs), *{row["key"] for row in verification}]
+    results = [result for key in keys if (result := RunStore(store).result(key)) is not None]
+    return {
+        "runs": len(keys),
+        "runs_recorded_here": len(results),
+        "devices": sorted({result["device"] for result in results}),
+        "torch": sorted({result["torch"] for result in results}),
+        "seconds": round(sum(sum(result["seconds"].values()) for result in results), 1),
+    }

@@ -1,0 +1,272 @@
+"""The stages of the pipeline, each a function of the files it reads (see mixlang.plan.pipeline)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixlang.console import Progress, say
+from mixlang.errors import InputError, MixlangError
+from mixlang.files import read_json, write_json, write_text
+from mixlang.hardware import cores
+from mixlang.plan.build import Plan, compile_plan, refuse_empty
+from mixlang.plan.design import whole_mixture
+from mixlang.plan.manifest import DataManifest
+from mixlang.plan.workspace import Study, Workspace
+from mixlang.spec.loader import load_spec
+from mixlang.spec.locations import Locations
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage has at hand."""
+
+    workspace: Workspace
+    study: Study
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the build folder."""
+        return read_json(self.study.file(name))
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file of the build folder, whole or not at all."""
+        write_json(self.study.file(name), value)
+
+    def known(self, name: str) -> dict[str, dict[str, Any]]:
+        """Results by run key in a committed table, so that a clone without a run store retrains nothing."""
+        try:
+            return {row["key"]: row for row in self.read(name)["runs"]}
+        except (InputError, KeyError, TypeError):
+            return {}
+
+
+def plan(context: Context) -> None:
+    """Spec and data manifest to runs and settings."""
+    loaded = load_spec(context.study.spec)
+    manifest = DataManifest.read(context.study.file("data.json"))
+    if set(manifest.domains) != set(loaded.spec.domains):
+        raise InputError(
+            f"{context.study.file('data.json')} is of other domains than the spec",
+            f"Run 'mixlang run specs/{context.study.item}.yaml': it scans the data again.",
+        )
+    refuse_empty(manifest, loaded.spec.data.max_quarantined)
+    compiled = compile_plan(loaded.spec, manifest)
+    for name, settings in compiled.settings.items():
+        context.write(f"settings/{name}.json", settings)
+    context.write("plan.json", compiled.plan.as_dict())
+    say(f"  plan: {len(compiled.plan.runs)} probe runs, {sum(run.budget for run in compiled.plan.runs):,} samples")
+
+
+def prepare(context: Context) -> None:
+    """Volumes into the store, and their table of statistics."""
+    context.write("volumes.json", prepared(context, Plan.read(context.study.file("plan.json"))))
+
+
+def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
+    """Fill the volume store for a plan; returns the table of its volumes."""
+    from runners.data.volumes import prepare as fill
+
+    progress = Progress("prepare")
+    locations = Locations.of(context.workspace.root)
+    volumes = fill(
+        compiled.volumes,
+        context.workspace.store,
+        locations,
+        cores(),
+        lambda done, total: progress.show(f"{done} of {total} volumes", done / total),
+    )
+    progress.close(f"{len(volumes)} volumes are ready")
+    return volumes
+
+
+def sweep(context: Context) -> None:
+    """The probe runs."""
+    from runners.sweep import Sweep, table
+
+    path = context.study.file("plan.json")
+    compiled = Plan.read(path)
+    spec = load_spec(context.study.spec).spec
+    job = Sweep(
+        compiled,
+        path,
+        compiled.runs,
+        _store(context),
+        spec.launch,
+        "sweep",
+        context.known("runs.json"),
+        (1 + len(spec.verify.baselines)) * spec.verify.seeds * sum(spec.budgets.holdout),
+        lambda: prepared(context, compiled),
+    )
+    context.write("runs.json", table(job.execute(), compiled))
+
+
+def _store(context: Context) -> Any:
+    from runners.store import RunStore
+
+    return RunStore(context.workspace.store)
+
+
+def fit(context: Context) -> None:
+    """Laws from the table of runs."""
+    from mixlang.laws import LossTable, fit_laws
+    from mixlang.laws.fit import fit_document
+
+    runs = context.read("runs.json")
+    table = LossTable.of(runs["domains"], runs["runs"])
+    laws = fit_laws(table, context.read("settings/fit.json")["family"])
+    shares = table.amounts / table.amounts.sum(axis=1, keepdims=True)
+    smallest = np.where(shares > 0, shares, 1.0).min(axis=0)
+    document = fit_document(laws)
+    document["smallest_share_probed"] = dict(zip(laws, smallest.tolist(), strict=True))
+    context.write("fit.json", document)
+    for name, law in laws.items():
+        say(f"  fit: {name}: {law.law.family.name}, error {law.error:.1%}, seed noise {law.noise:.1%}")
+
+
+def allocate(context: Context) -> None:
+    """The optimal mixture at the target and at each holdout budget, with baselines."""
+    from mixlang.allocate import Problem, baseline_shares, solve
+    from mixlang.laws import read_fit
+
+    settings = context.read("settings/allocate.json")
+    laws = read_fit(context.study.file("fit.json"))
+    smallest = context.read("fit.json")["smallest_share_probed"]
+    probed = np.array([smallest[name] for name in laws])
+    volumes = {name: settings["available"][name]["volumes"] for name in laws}
+
+    def at(budget: int) -> dict[str, Any]:
+        problem = Problem.of(laws, settings, budget, probed)
+        best = solve(problem)
+        caps = dict(zip(laws, problem.upper.tolist(), strict=True))
+        result = best.as_dict()
+        result["baselines"] = {}
+        for kind in settings["baselines"]:
+            shares = baseline_shares(kind, volumes, caps)
+            vector = np.array([shares[name] for name in laws])
+            predicted = dict(zip(laws, problem.losses(vector).tolist(), strict=True))
+            result["baselines"][kind] = {"shares": shares, "objective": problem.value(vector), "predicted": predicted}
+        exchange = {name: law.law.exchange(law.theta, best.amounts / law.scale).tolist() for name, law in laws.items()}
+        result["exchange"] = {name: dict(zip(laws, row, strict=True)) for name, row in exchange.items()}
+        return result
+
+    document = {
+        "version": 1,
+        "domains": list(laws),
+        "target": at(settings["target"]),
+        "holdout": {str(budget): at(budget) for budget in settings["holdout"]},
+        "costs": settings["costs"],
+        "weights": settings["objective"]["weights"],
+    }
+    context.write("allocation.json", document)
+    target = document["target"]
+    shown = ", ".join(f"{name} {share:.1%}" for name, share in target["shares"].items())
+    gain = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
+    say(f"  allocate: {shown}; predicted {gain:.1%} below proportional; gap {target['certificate']['gap']:.1e}")
+
+
+def verify(context: Context) -> None:
+    """The allocated mixture and the baselines, trained at the holdout budgets."""
+    from mixlang.allocate.verification import agreement, improvements
+    from mixlang.laws import read_fit
+    from runners.sweep import Sweep
+
+    path = context.study.file("plan.json")
+    compiled = Plan.read(path)
+    allocation, settings = context.read("allocation.json"), context.read("settings/verify.json")
+    wanted = []
+    for budget, solved in allocation["holdout"].items():
+        mixtures = {"allocated": solved["shares"]}
+        mixtures |= {kind: solved["baselines"][kind]["shares"] for kind in settings["baselines"]}
+        for mixture, shares in mixtures.items():
+            amounts = whole_mixture(shares, allocation["costs"], int(budget), compiled.training["recipe"]["batch_size"])
+            for seed in range(settings["seeds"]):
+                wanted.append((int(budget), mixture, compiled.run(f"verify {mixture}", amounts, seed)))
+    if not wanted:
+        context.write("verification.json", {"version": 1, "domains": list(compiled.domains), "runs": []})
+        say("  verify: no holdout budget, nothing to verify")
+        return
+    launch = load_spec(context.study.spec).spec.launch
+    runs = list({run.key: run for _, _, run in wanted}.values())
+    job = Sweep(
+        compiled,
+        path,
+        runs,
+        _store(context),
+        launch,
+        "verify",
+        context.known("verification.json"),
+        before_training=lambda: prepared(context, compiled),
+    )
+    rows = {row["key"]: row for row in job.execute()}
+    table = [
+        {**rows[run.key], "mixture": mixture, "budget_asked": budget, "kind": f"verify {mixture}"}
+        for budget, mixture, run in wanted
+    ]
+    laws = read_fit(context.study.file("fit.json"))
+    document = {
+        "version": 1,
+        "domains": list(compiled.domains),
+        "runs": table,
+        "agreement": agreement(table, laws),
+        "improvements": improvements(table, settings["baselines"], allocation["weights"]),
+    }
+    context.write("verification.json", document)
+    pooled = document["agreement"]["pooled"]
+    said = "" if pooled["pearson_r"] is None else f"r = {pooled['pearson_r']:.3f}, "
+    say(f"  verify: predicted against measured {said}mean error {pooled['mean_relative_error']:.1%}")
+
+
+def report(context: Context) -> None:
+    """The page a stranger can judge the mixture from."""
+    from mixlang.report.page import render_report
+
+    write_text(context.study.file("report.html"), render_report(context.study.build))
+    say(f"  report: {context.study.file('report.html').relative_to(context.workspace.root)}")
+
+
+def publish(context: Context) -> None:
+    """A new version in the registry, unless nothing has changed."""
+    from runners.publish import publish_study
+
+    version, new = publish_study(context.workspace, context.study)
+    context.write("published.json", version)
+    label = f"{version['name']}@v{version['version']}"
+    say(f"  publish: {label}" if new else f"  publish: unchanged, {label} stands")
+
+
+STAGES: dict[str, Callable[[Context], None]] = {
+    "plan": plan,
+    "prepare": prepare,
+    "sweep": sweep,
+    "fit": fit,
+    "allocate": allocate,
+    "verify": verify,
+    "report": report,
+    "publish": publish,
+}
+
+
+def run_stage(name: str, item: str) -> None:
+    """Execute one stage of one study; what DVC calls.
+
+    Raises:
+        MixlangError: after noting it where `mixlang run` looks, if that started us.
+    """
+    from runners.liveness import end_with, masters
+
+    workspace = Workspace.find(Path.cwd())
+    end_with(masters())
+    try:
+        STAGES[name](Context(workspace, Study(workspace.root, item)))
+    except MixlangError as error:
+        outcome = os.environ.get("MIXLANG_OUTCOME")
+        if outcome:
+            said = {"exit_code": error.exit_code, "message": str(error), "hint": error.hint}
+            Path(outcome).write_text(json.dumps(said), encoding="utf-8")
+        raise

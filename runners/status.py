@@ -1,0 +1,94 @@
+"""How far studies are, read from the store and the committed tables; never asks DVC, which is locked while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixlang.errors import MixlangError
+from mixlang.files import read_json
+from mixlang.plan.build import Plan
+from mixlang.plan.workspace import Study, Workspace
+from runners.store import RunStore
+
+_TABLES = ("runs.json", "verification.json")
+
+
+def _rows(study: Study, name: str) -> list[dict[str, Any]]:
+    try:
+        rows = read_json(study.file(name))["runs"]
+        return rows if isinstance(rows, list) else []
+    except (MixlangError, KeyError, TypeError):
+        return []
+
+
+def results_of(workspace: Workspace, study: Study) -> dict[str, dict[str, Any]]:
+    """What is known of the runs of a study, by key: rows of its tables, and timings from the store."""
+    store = RunStore(workspace.store)
+    found = {row["key"]: row for name in _TABLES for row in _rows(study, name)}
+    try:
+        planned = {run.key: run for run in Plan.read(study.file("plan.json")).runs}
+    except MixlangError:
+        planned = {}
+    for key in {*found, *planned}:
+        result = store.result(key)
+        if result is not None:
+            row = found.get(key) or planned[key].as_dict()
+            found[key] = {**row, "seconds": result["seconds"]}
+    return found
+
+
+def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
+    """Counts of a study's probe runs by state, its running runs, and what it has published."""
+    store = RunStore(workspace.store)
+    status: dict[str, Any] = {
+        "study": study.item,
+        "planned": 0,
+        "done": 0,
+        "running": [],
+        "failed": [],
+        "published": None,
+    }
+    try:
+        plan = Plan.read(study.file("plan.json"))
+    except MixlangError:
+        return status
+    done = results_of(workspace, study)
+    status["planned"] = len(plan.runs)
+    for run in plan.runs:
+        if run.key in done:
+            status["done"] += 1
+        elif store.held(run.key):
+            status["running"].append({"run": run.as_dict(), "progress": store.progress(run.key)})
+        elif (reason := store.failure(run.key)) is not None:
+            status["failed"].append({"run": run.as_dict(), "reason": reason})
+    published = study.file("published.json")
+    if published.exists():
+        value = read_json(published)
+        status["published"] = f"{value['name']}@v{value['version']}"
+    return status
+
+
+def show_status(found: list[dict[str, Any]]) -> None:
+    """Print statuses for people."""
+    if not found:
+        print("no study is registered in dvc.yaml; start one with 'mixlang run specs/NAME.yaml'")
+    for status in found:
+        waiting = status["planned"] - status["done"] - len(status["running"]) - len(status["failed"])
+        print(
+            f"{status['study']}: {status['done']} of {status['planned']} probe runs done, {len(status['running'])} running, "
+            f"{len(status['failed'])} failed, {waiting} waiting; published: {status['published'] or 'nothing yet'}"
+        )
+        for item in status["running"]:
+            amounts = " + ".join(f"{name} {count:,}" for name, count in item["run"]["amounts"].items() if count)
+            print(f"  running  {amounts}, seed {item['run']['seed']}: {item['progress']:.0%}")
+        for item in status["failed"]:
+            print(f"  failed   {item['run']['key'][:12]}: {item['reason']}")
+
+
+def unnamed_runs(workspace: Workspace) -> list[str]:
+    """Keys in the store that no plan and no table of results of the workspace names."""
+    named: set[str] = set()
+    for folder in (workspace.root / "build").glob("*"):
+        study = Study(workspace.root, folder.name)
+        named |= {row["key"] for name in (*_TABLES, "plan.json") for row in _rows(study, name)}
+    return [key for key in RunStore(workspace.store).keys() if key not in named]  # noqa: SIM118

@@ -1,0 +1,41 @@
+"""The portable worker: trains every n-th run of a plan, claiming each by lease, wherever something sets an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mixlang.errors import InputError
+from mixlang.plan.build import Plan
+from mixlang.plan.workspace import Study, Workspace
+from mixlang.spec.loader import load_spec
+from runners.stages import Context, prepared
+from runners.store import RunStore
+from runners.sweep import Sweep
+
+
+def work(path: Path, index: int, count: int) -> None:
+    """Train the runs `index`, `index + count`, ... of a plan; results go to the run store only.
+
+    Raises:
+        InputError: not a plan of a workspace.
+        StageError: some runs failed; the others are kept.
+    """
+    workspace = Workspace.find(path.resolve().parent)
+    study = Study(workspace.root, path.resolve().parent.name)
+    if path.resolve() != study.file("plan.json") or not path.is_file():
+        raise InputError(
+            f"{path} is not the plan of a study", "Give build/SPEC/plan.json, written by 'mixlang compile'."
+        )
+    plan = Plan.read(path)
+    launch = load_spec(study.spec).spec.launch
+    context = Context(workspace, study)
+    Sweep(
+        plan,
+        path.resolve(),
+        plan.runs[index::count],
+        RunStore(workspace.store),
+        launch,
+        f"worker {index}/{count}",
+        context.known("runs.json"),
+        before_training=lambda: prepared(context, plan),
+    ).execute()
