@@ -21,8 +21,8 @@ class _Findings:
     def error(self, code: str, path: Path_, message: str, help: str = "", key: bool = False) -> None:
         self.items.append(self.marked.diagnostic(code, path, message, help, key=key))
 
-    def warn(self, code: str, path: Path_, message: str, help: str = "") -> None:
-        self.items.append(self.marked.diagnostic(code, path, message, help, severity="warning"))
+    def warn(self, code: str, path: Path_, message: str, help: str = "", key: bool = False) -> None:
+        self.items.append(self.marked.diagnostic(code, path, message, help, key=key, severity="warning"))
 
 
 def check_meaning(spec: Spec, marked: Marked) -> list[Diagnostic]:
@@ -94,6 +94,7 @@ def _budgets(spec: Spec, findings: _Findings) -> None:
             ("budgets",),
             "no holdout budget: the mixture will be published unverified",
             "add budgets.holdout",
+            key=True,
         )
     low = min(budgets.probe)
     if low < _PLATEAU_STEPS * batch:
@@ -131,10 +132,10 @@ def _design(spec: Spec, findings: _Findings) -> None:
     if points < needed:
         message = f"{points} distinct probe points cannot identify transfer among {domains} domains: {needed} needed"
         path = ("design",) if ("design",) in findings.marked.keys else ("budgets",)
-        findings.error("MX0214", path, message, "raise design.mixtures.count or add probe budgets")
+        findings.error("MX0214", path, message, "raise design.mixtures.count or add probe budgets", key=True)
     if not design.single_domain and design.mixtures.count < domains:
         message = "without single-domain runs, fewer mixtures than domains leave some shares unvaried"
-        findings.error("MX0215", ("design",), message, "set single_domain: true or raise mixtures.count")
+        findings.error("MX0215", ("design",), message, "set single_domain: true or raise mixtures.count", key=True)
 
 
 def _shares(spec: Spec, findings: _Findings) -> None:

@@ -1,0 +1,79 @@
+"""Shared fixtures: real workspaces, a spec small enough to train in a test, and the pack of real volumes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+SMALL_SPEC = """\
+mixlang: 1
+name: small
+domains:
+  ct:  {modality: ct,  source: {phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}}
+  mri: {modality: mri, source: {phantom: {count: 8, seed: 2, shape: [24, 24, 24]}}}
+data: {validation_crops: 1}
+volume: {spacing: [1, 1, 1], crop: [16, 16, 16]}
+model: {arch: vit_micro, patch: 4, width: 48, depth: 2, decoder_width: 24}
+train: {batch_size: 8, learning_rate: 5e-3, warmup_steps: 5}
+budgets: {probe: [320, 480, 640, 960], holdout: [1280], target: 2000, seeds: 1}
+design: {mixtures: {count: 2, budgets: [480]}}
+constraints: {repetition: 400}
+verify: {baselines: [proportional], seeds: 2}
+"""
+
+
+def mixlang(*arguments: str, cwd: Path, env: dict[str, str] | None = None, check: bool = True, timeout: float = 300):
+    """Run the command line as a user does; returns the finished process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mixlang.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def dvc(*arguments: str, cwd: Path, check: bool = True):
+    """Run DVC as a user does, with this Python's scripts on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A fresh workspace with the small spec at specs/small.yaml."""
+    root = tmp_path / "a workspace"  # with a space in its name, as users have them
+    mixlang("init", str(root), cwd=tmp_path)
+    (root / "specs" / "small.yaml").write_text(SMALL_SPEC)
+    return root
+
+
+@pytest.fixture(scope="session")
+def realpack() -> Path:
+    """The pack of real volumes; tests that need it skip, saying so, where it is absent."""
+    path = Path(os.environ.get("MIXLANG_REALPACK") or ROOT.parent / "shared" / "data" / "realpack")
+    if not (path / "manifest.csv").is_file():
+        pytest.skip(f"SKIPPED FOR LACK OF DATA: no pack of real volumes at {path}; set MIXLANG_REALPACK")
+    return path
