@@ -11,7 +11,7 @@ from typing import Any
 
 from mixlang import __version__
 from mixlang.console import say
-from mixlang.errors import MixlangError, StageError
+from mixlang.errors import MixlangError, StageError, crash
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left; nothing more can be said
         return 0
+    except Exception as error:
+        failed = crash(error, "this command")
+        _complain(failed)
+        return failed.exit_code
 
 
 def _complain(error: MixlangError) -> None:

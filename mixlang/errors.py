@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import traceback
 from typing import ClassVar
 
 
@@ -42,3 +44,13 @@ class Interrupted(MixlangError):
     """The user, or a signal, stopped the work. What had finished is kept."""
 
     exit_code = 130
+
+
+def crash(error: Exception, doing: str) -> StageError:
+    """A defect of mixlang as a message for people, with the traceback in a file they can send."""
+    with tempfile.NamedTemporaryFile("w", prefix="mixlang-crash-", suffix=".txt", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    return StageError(
+        f"{doing} failed unexpectedly: {type(error).__name__}: {error}",
+        f"This is a defect of mixlang; please report it with {file.name}. What had finished is kept.",
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mixlang.errors import MixlangError
 from mixlang.files import read_json
 from mixlang.registry import Mixture, Registry
@@ -29,9 +27,8 @@ def _allocation_differs(mixture: Mixture) -> list[str]:
     from mixlang.laws import read_fit
 
     laws = read_fit(mixture.folder / "laws.json")
-    smallest = read_json(mixture.folder / "laws.json")["smallest_share_probed"]
     settings = read_json(mixture.folder / "problem.json")
-    problem = Problem.of(laws, settings, mixture.budget, np.array([smallest[name] for name in laws]))
+    problem = Problem.of(laws, settings, mixture.budget)
     again = dict(zip(laws, solve(problem).shares.tolist(), strict=True))
     return [
         f"mixture.yaml: the share of '{name}' is {mixture.shares[name]:.4f}, but its laws give {share:.4f}"

@@ -87,7 +87,7 @@ def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
         "pearson_r": None if pooled["pearson_r"] is None else round(pooled["pearson_r"], 4),
         "mean_relative_error": round(pooled["mean_relative_error"], 4),
         "change": {
-            int(budget): {
+            budget: {
                 baseline: {key: None if value is None else round(value, 4) for key, value in found["overall"].items()}
                 for baseline, found in baselines.items()
             }

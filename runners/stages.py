@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mixlang.console import Progress, say
-from mixlang.errors import InputError, MixlangError
+from mixlang.errors import InputError, MixlangError, crash
 from mixlang.files import read_json, write_json, write_text
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, compile_plan, refuse_empty
@@ -65,7 +65,9 @@ def plan(context: Context) -> None:
 
 def prepare(context: Context) -> None:
     """Volumes into the store, and their table of statistics."""
-    context.write("volumes.json", prepared(context, Plan.read(context.study.file("plan.json"))))
+    volumes = prepared(context, Plan.read(context.study.file("plan.json")))
+    context.write("volumes.json", volumes)
+    say(f"  prepare: {len(volumes)} volumes are ready")
 
 
 def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
@@ -74,15 +76,13 @@ def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
 
     progress = Progress("prepare")
     locations = Locations.of(context.workspace.root)
-    volumes = fill(
+    return fill(
         compiled.volumes,
         context.workspace.store,
         locations,
         cores(),
         lambda done, total: progress.show(f"{done} of {total} volumes", done / total),
     )
-    progress.close(f"{len(volumes)} volumes are ready")
-    return volumes
 
 
 def sweep(context: Context) -> None:
@@ -120,11 +120,7 @@ def fit(context: Context) -> None:
     runs = context.read("runs.json")
     table = LossTable.of(runs["domains"], runs["runs"])
     laws = fit_laws(table, context.read("settings/fit.json")["family"])
-    shares = table.amounts / table.amounts.sum(axis=1, keepdims=True)
-    smallest = np.where(shares > 0, shares, 1.0).min(axis=0)
-    document = fit_document(laws)
-    document["smallest_share_probed"] = dict(zip(laws, smallest.tolist(), strict=True))
-    context.write("fit.json", document)
+    context.write("fit.json", fit_document(laws))
     for name, law in laws.items():
         say(f"  fit: {name}: {law.law.family.name}, error {law.error:.1%}, seed noise {law.noise:.1%}")
 
@@ -136,12 +132,10 @@ def allocate(context: Context) -> None:
 
     settings = context.read("settings/allocate.json")
     laws = read_fit(context.study.file("fit.json"))
-    smallest = context.read("fit.json")["smallest_share_probed"]
-    probed = np.array([smallest[name] for name in laws])
     volumes = {name: settings["available"][name]["volumes"] for name in laws}
 
     def at(budget: int) -> dict[str, Any]:
-        problem = Problem.of(laws, settings, budget, probed)
+        problem = Problem.of(laws, settings, budget)
         best = solve(problem)
         caps = dict(zip(laws, problem.upper.tolist(), strict=True))
         result = best.as_dict()
@@ -265,8 +259,17 @@ def run_stage(name: str, item: str) -> None:
     try:
         STAGES[name](Context(workspace, Study(workspace.root, item)))
     except MixlangError as error:
-        outcome = os.environ.get("MIXLANG_OUTCOME")
-        if outcome:
-            said = {"exit_code": error.exit_code, "message": str(error), "hint": error.hint}
-            Path(outcome).write_text(json.dumps(said), encoding="utf-8")
+        _tell_run(error)
         raise
+    except Exception as error:
+        failed = crash(error, f"stage {name} of {item}")
+        _tell_run(failed)
+        raise failed from error
+
+
+def _tell_run(error: MixlangError) -> None:
+    """Leave the error where the `mixlang run` that started us looks for it."""
+    outcome = os.environ.get("MIXLANG_OUTCOME")
+    if outcome:
+        said = {"exit_code": error.exit_code, "message": str(error), "hint": error.hint}
+        Path(outcome).write_text(json.dumps(said), encoding="utf-8")

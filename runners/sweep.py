@@ -185,7 +185,7 @@ class _Clock:
 
     def text(self, partial: float) -> str:
         done, took = self.finished + partial, time.monotonic() - self.begun
-        if done <= 0 or took < 3:
+        if took < 5 or done < 0.02 * self.total:  # too early for a rate
             return f"{100 * self.fraction(partial):.0f} % of the samples"
         left = (self.total - done + self.ahead) * took / done
         rest = ", verification included" if self.ahead else ""

@@ -52,22 +52,22 @@ class Problem:
         return [law.domain for law in self.laws]
 
     @classmethod
-    def of(cls, laws: Mapping[str, FittedLaw], settings: Mapping[str, Any], budget: float, probed: Floats) -> Problem:
+    def of(cls, laws: Mapping[str, FittedLaw], settings: Mapping[str, Any], budget: float) -> Problem:
         """The problem a spec's `allocate` settings describe, at one budget.
+
+        A domain's share stays at or above the smallest at which its law was observed, as far as its caps allow.
 
         Args:
             laws: by domain name.
             settings: costs, available, objective, constraints, as the plan writes them.
             budget: cost-weighted samples.
-            probed: smallest positive share of each domain among the probe mixtures, in the laws' order; below it a
-                domain's own law was never observed, so the allocation stays above it (as far as its caps allow).
 
         Raises:
             SolveError: the bounds leave no mixture.
         """
         names = list(laws)
         costs = np.array([settings["costs"][name] for name in names])
-        lower, upper, reasons = _bounds(names, settings, budget, costs, probed)
+        lower, upper, reasons = _bounds(laws, settings, budget, costs)
         weights = np.array([settings["objective"]["weights"][name] for name in names])
         volumes = {name: settings["available"][name]["volumes"] for name in names}
         prior = np.array([baseline_shares("proportional", volumes)[name] for name in names])
@@ -120,13 +120,13 @@ class Problem:
 
 
 def _bounds(
-    names: list[str], settings: Mapping[str, Any], budget: float, costs: Floats, probed: Floats
+    laws: Mapping[str, FittedLaw], settings: Mapping[str, Any], budget: float, costs: Floats
 ) -> tuple[Floats, Floats, dict[tuple[str, str], str]]:
     """Bounds on shares from the spec, the repetition cap and the probed range, with the reason of each."""
-    lower, upper = np.zeros(len(names)), np.ones(len(names))
+    lower, upper = np.zeros(len(laws)), np.ones(len(laws))
     reasons: dict[tuple[str, str], str] = {}
     constraints = settings["constraints"]
-    for index, name in enumerate(names):
+    for index, (name, law) in enumerate(laws.items()):
         bound = constraints["share"].get(name, {"min": 0.0, "max": 1.0})
         lower[index], upper[index] = bound["min"], bound["max"]
         reasons["min", name], reasons["max", name] = "share minimum", "share maximum"
@@ -134,8 +134,8 @@ def _bounds(
             most = constraints["repetition"] * settings["available"][name]["crops"] * costs[index] / budget
             if most < upper[index]:
                 upper[index], reasons["max", name] = most, "repetition cap"
-        if lower[index] < probed[index] <= upper[index]:
-            lower[index], reasons["min", name] = probed[index], "smallest share probed"
+        if lower[index] < law.least_share <= upper[index]:
+            lower[index], reasons["min", name] = law.least_share, "smallest share probed"
         if lower[index] > upper[index] + 1e-12:
             raise SolveError(
                 f"domain '{name}': its share must be at least {lower[index]:.3g} ({reasons['min', name]}) and at most "

@@ -35,6 +35,7 @@ class FittedLaw:
         noise: seed noise of the domain's log loss; NaN without replicates.
         scores: for each family tried, cross-validated errors: `point`, `budget`, and `score`, their mean.
         used, dropped: rows fitted, and rows left out because the run had learned nothing for the domain.
+        least_share: smallest share of its own data among the rows fitted; below it the law was never observed.
     """
 
     domain: str
@@ -46,6 +47,7 @@ class FittedLaw:
     scores: dict[str, dict[str, float]]
     used: int
     dropped: int
+    least_share: float
 
     def predict(self, amounts: Floats) -> Floats:
         """Losses of rows of amounts in samples, shape (rows, domains)."""
@@ -71,6 +73,7 @@ class FittedLaw:
             "scores": self.scores,
             "rows_used": self.used,
             "rows_dropped": self.dropped,
+            "least_share": self.least_share,
         }
 
 
@@ -89,9 +92,9 @@ def fit_laws(table: LossTable, family: str = "auto") -> dict[str, FittedLaw]:
 
 def _fit_domain(table: LossTable, domain: int, families: Sequence[Family]) -> FittedLaw:
     name = table.domains[domain]
-    used = table.amounts[:, domain] > 0
+    used = np.ones(len(table.losses), bool)
     if table.means is not None:
-        used &= table.losses[:, domain] < _PLATEAU * table.means[domain]
+        used = table.losses[:, domain] < _PLATEAU * table.means[domain]
     scale = float(table.amounts.sum(axis=1).max())
     amounts, losses = table.amounts[used] / scale, table.losses[used, domain]
     points = table.points[used]
@@ -112,7 +115,8 @@ def _fit_domain(table: LossTable, domain: int, families: Sequence[Family]) -> Fi
     best = min(scores, key=lambda item: scores[item]["score"])
     law, theta = fits[best]
     error = float(np.sqrt(np.mean(np.log(law.predict(theta, amounts) / losses) ** 2)))
-    return FittedLaw(name, law, theta, scale, error, noise, scores, int(used.sum()), int((~used).sum()))
+    least = float((amounts[:, domain] / amounts.sum(axis=1)).min())
+    return FittedLaw(name, law, theta, scale, error, noise, scores, int(used.sum()), int((~used).sum()), least)
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,7 @@ def read_fit(path: Path) -> dict[str, FittedLaw]:
                 entry["scores"],
                 entry["rows_used"],
                 entry["rows_dropped"],
+                entry["least_share"],
             )
         return laws
     except (KeyError, TypeError) as error:

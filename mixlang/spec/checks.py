@@ -9,7 +9,7 @@ from mixlang.spec.marks import Marked, Path_
 from mixlang.spec.quantities import show_amount
 from mixlang.spec.schema import Spec
 
-_PLATEAU_STEPS = 256
+_PLATEAU_STEPS = 128
 """Below this many steps a run is likely to have learned little more than the mean intensity."""
 
 
