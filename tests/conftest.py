@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+for _name in ("MIXLANG_DATA_ROOT", "MIXLANG_STORE", "MIXLANG_JOBS", "MIXLANG_PARENT", "MIXLANG_OUTCOME"):
+    os.environ.pop(_name, None)  # a user's own settings must not reach the tests
+
 SMALL_SPEC = """\
 mixlang: 1
 name: small

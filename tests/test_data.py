@@ -7,10 +7,10 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+from conftest import SMALL_SPEC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import SMALL_SPEC
 from mixlang.errors import InputError, StageError
 from mixlang.plan.build import compile_plan
 from mixlang.spec import load_spec
@@ -252,7 +252,9 @@ def test_scaled_headers_are_applied(tmp_path):
     image.header.set_slope_inter(0.5, 100)
     nibabel.save(image, tmp_path / "scaled.nii.gz")
     shown = preprocess(tmp_path / "scaled.nii.gz", 1.0, {**CT, **GRID})
-    true = preprocess(save(tmp_path / "true.nii.gz", nibabel.load(tmp_path / "scaled.nii.gz").get_fdata()), 1.0, {**CT, **GRID})
+    true = preprocess(
+        save(tmp_path / "true.nii.gz", nibabel.load(tmp_path / "scaled.nii.gz").get_fdata()), 1.0, {**CT, **GRID}
+    )
     np.testing.assert_array_equal(shown, true)
 
 
@@ -347,7 +349,9 @@ def test_masks_are_permutations():
 
 
 @given(
-    st.dictionaries(st.sampled_from("abc"), st.integers(0, 40), min_size=1).filter(lambda items: sum(items.values()) > 0),
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 40), min_size=1).filter(
+        lambda items: sum(items.values()) > 0
+    ),
     st.integers(0, 99),
 )
 def test_a_run_sees_exactly_its_amounts_and_each_volume_evenly(amounts, seed):
@@ -406,7 +410,12 @@ def test_becquerels_are_refused_without_a_factor(realpack):
 def test_real_patients_agree_across_modalities_after_preprocessing(realpack):
     """CT and PET of one patient share world coordinates: bright PET lies where CT shows tissue, at 4 mm."""
     grid = {"spacing": [4.0, 4.0, 4.0], "crop": [8, 8, 8]}
-    for name, settings in (("ct/sts002_ct", CT), ("pet/sts002_fdg", PET), ("mri/sct_neck_t2s", MRI), ("mri/ucsfbr06_breast_dce1", MRI)):
+    for name, settings in (
+        ("ct/sts002_ct", CT),
+        ("pet/sts002_fdg", PET),
+        ("mri/sct_neck_t2s", MRI),
+        ("mri/ucsfbr06_breast_dce1", MRI),
+    ):
         volume = preprocess(realpack / f"{name}.nii.gz", 1.0, {**settings, **grid})
         real = volume[np.isfinite(volume)].astype(np.float32)
         assert real.size > 500

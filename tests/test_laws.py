@@ -73,7 +73,11 @@ def truth(amounts, scale=4000.0):
     """Losses of a world with asymmetric transfer: MRI helps CT, CT helps MRI less, PET is an island."""
     ct, mri, pet = np.maximum(amounts.T, 0) / scale
     return np.stack(
-        [0.3 * (0.05 + ct + 0.5 * mri**0.8) ** -0.4, 0.5 * (0.05 + mri + 0.2 * ct**0.8) ** -0.2, 0.4 * (0.05 + pet) ** -0.35],
+        [
+            0.3 * (0.05 + ct + 0.5 * mri**0.8) ** -0.4,
+            0.5 * (0.05 + mri + 0.2 * ct**0.8) ** -0.2,
+            0.4 * (0.05 + pet) ** -0.35,
+        ],
         axis=1,
     )
 
@@ -171,7 +175,11 @@ def test_fitted_laws_survive_their_file(laws, tmp_path):
 def settings_of(**changes):
     base = {
         "costs": dict.fromkeys(NAMES, 1.0),
-        "available": {"ct": {"volumes": 80, "crops": 800}, "mri": {"volumes": 15, "crops": 150}, "pet": {"volumes": 5, "crops": 50}},
+        "available": {
+            "ct": {"volumes": 80, "crops": 800},
+            "mri": {"volumes": 15, "crops": 150},
+            "pet": {"volumes": 5, "crops": 50},
+        },
         "objective": {"minimize": "weighted_loss", "weights": dict.fromkeys(NAMES, 1.0), "relative_to": "proportional"},
         "constraints": {"repetition": None, "share": {}, "prior": 0.0},
     }
@@ -238,16 +246,17 @@ def test_every_answer_keeps_its_bounds_and_its_certificate(laws, data):
     budget = draw(st.integers(500, 7000))
     try:
         problem = Problem.of(laws, case, budget)
-    except SolveError as error:
-        assert error.hint  # infeasible, and said so
-        return
+    except SolveError:
+        return  # the bounds leave no mixture, and that was said before solving
     found = solve(problem)
     assert found.shares.sum() == pytest.approx(1, abs=1e-9)
     assert (found.shares >= problem.lower - 1e-9).all()
     assert (found.shares <= problem.upper + 1e-9).all()
     assert found.certificate["status"] == "optimal"
     # The certificate is a bound: no feasible mixture is better by more than the gap.
-    rivals = [np.clip(point, problem.lower, problem.upper) for point in np.random.default_rng(0).dirichlet(np.ones(3), 200)]
+    rivals = [
+        np.clip(point, problem.lower, problem.upper) for point in np.random.default_rng(0).dirichlet(np.ones(3), 200)
+    ]
     feasible = [rival for rival in rivals if abs(rival.sum() - 1) < 1e-9]
     assert all(problem.value(rival) >= found.objective - found.certificate["gap"] - 1e-9 for rival in feasible)
 
@@ -274,7 +283,9 @@ def test_impossible_problems_are_refused_in_words(laws):
     with pytest.raises(SolveError, match="the caps hold only"):
         Problem.of(laws, settings_of(constraints__repetition=1.0), 6000)
     with pytest.raises(SolveError, match="'pet': its share must be at least"):
-        Problem.of(laws, settings_of(constraints__repetition=8.0, constraints__share={"pet": {"min": 0.5, "max": 1.0}}), 6000)
+        Problem.of(
+            laws, settings_of(constraints__repetition=8.0, constraints__share={"pet": {"min": 0.5, "max": 1.0}}), 6000
+        )
 
 
 def test_an_answer_the_solver_did_not_prove_is_never_given(laws, monkeypatch):
@@ -289,7 +300,9 @@ def test_baselines():
     volumes = {"a": 60, "b": 30, "c": 10}
     assert baseline_shares("proportional", volumes) == {"a": 0.6, "b": 0.3, "c": 0.1}
     assert baseline_shares("uniform", volumes) == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})
-    assert baseline_shares("unimax", volumes, {"a": 1, "b": 1, "c": 0.1}) == pytest.approx({"a": 0.45, "b": 0.45, "c": 0.1})
+    assert baseline_shares("unimax", volumes, {"a": 1, "b": 1, "c": 0.1}) == pytest.approx(
+        {"a": 0.45, "b": 0.45, "c": 0.1}
+    )
     with pytest.raises(ValueError, match="no baseline"):
         baseline_shares("magic", volumes)
 
@@ -321,7 +334,9 @@ def test_agreement_and_improvement_by_hand(laws):
     assert found["domains"]["ct"]["high"] == pytest.approx(-0.15 + half, rel=1e-3)
     measured = agreement(runs, laws)
     predicted = laws["ct"].predict(np.full((1, 3), 300.0))[0]
-    assert measured["domains"]["ct"]["bias"] == pytest.approx(np.mean([predicted / m - 1 for m in (0.9, 1.0, 0.8, 1.0)]))
+    assert measured["domains"]["ct"]["bias"] == pytest.approx(
+        np.mean([predicted / m - 1 for m in (0.9, 1.0, 0.8, 1.0)])
+    )
     assert measured["domains"]["mri"]["pearson_r"] is None  # no spread: a correlation would be made up
     assert measured["pooled"]["count"] == 12
 

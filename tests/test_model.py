@@ -27,7 +27,7 @@ def batch(count=3, seed=0):
 def hidden_voxels(order):
     """Which voxels are hidden, written out by hand from the grid, apart from the model's own patchify."""
     mask = np.zeros((len(order), *SIZE.crop), bool)
-    depth, height, width = SIZE.grid
+    _, height, width = SIZE.grid
     for row, tokens in enumerate(order.tolist()):
         for token in tokens[SIZE.visible :]:
             d, h, w = token // (height * width), token // width % height, token % width
@@ -43,7 +43,9 @@ def test_counts():
 def test_the_encoder_never_sees_hidden_voxels(model):
     crops, order = batch()
     changed = torch.where(hidden_voxels(order), crops + 10, crops)
-    patches, again = (model.patchify(item)[torch.arange(3)[:, None], order[:, : SIZE.visible]] for item in (crops, changed))
+    patches, again = (
+        model.patchify(item)[torch.arange(3)[:, None], order[:, : SIZE.visible]] for item in (crops, changed)
+    )
     assert torch.equal(patches, again)
 
 

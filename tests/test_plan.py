@@ -3,10 +3,10 @@
 import dataclasses
 
 import pytest
+from conftest import SMALL_SPEC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import SMALL_SPEC
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, digest
 from mixlang.plan.build import Plan, compile_plan, refuse_empty, require_feasible

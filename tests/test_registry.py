@@ -14,7 +14,9 @@ from mixlang.files import write_text
 from mixlang.registry import Registry
 from mixlang.registry.provenance import environment, git_state
 
-FACTS = "budget: 100.0\nshares: {a: 0.5, b: 0.5}\namounts: {a: 50, b: 50}\npublished: '2026-01-01'\ncontent: {content}\n"
+FACTS = (
+    "budget: 100.0\nshares: {a: 0.5, b: 0.5}\namounts: {a: 50, b: 50}\npublished: '2026-01-01'\ncontent: {content}\n"
+)
 
 
 def files(content):
@@ -42,7 +44,9 @@ def test_versions_count_up_and_unchanged_results_publish_nothing(tmp_path):
     assert registry.names() == ["mix"]
 
 
-@pytest.mark.parametrize(("reference", "words"), [("mox", "it holds mix"), ("mix@v9", "it has v1"), ("mix@stable", "it has v1")])
+@pytest.mark.parametrize(
+    ("reference", "words"), [("mox", "it holds mix"), ("mix@v9", "it has v1"), ("mix@stable", "it has v1")]
+)
 def test_what_is_not_there_is_said(tmp_path, reference, words):
     registry = Registry(tmp_path)
     publish(registry, "x")

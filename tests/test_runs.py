@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 import pytest
-
 from conftest import SMALL_SPEC
+
 from mixlang.errors import Interrupted, StageError
 from mixlang.files import write_json
 from mixlang.plan.build import Plan, compile_plan
@@ -238,7 +238,9 @@ def test_an_interrupted_sweep_keeps_finished_runs_and_leaves_nothing_running(stu
     done = [run for run in plan.runs if store.result(run.key)]
     assert 2 <= len(done) < len(plan.runs)
     assert not any(store.held(run.key) for run in plan.runs)
-    trainers = [item for item in psutil.Process().children(recursive=True) if "runners.pretrain" in " ".join(item.cmdline())]
+    trainers = [
+        item for item in psutil.Process().children(recursive=True) if "runners.pretrain" in " ".join(item.cmdline())
+    ]
     assert trainers == []
 
 

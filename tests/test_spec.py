@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, SMALL_SPEC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import ROOT, SMALL_SPEC
 from mixlang.spec import SpecError, load_spec
 from mixlang.spec.presets import resolved
 from mixlang.spec.quantities import parse_amount, show_amount
@@ -69,7 +69,11 @@ def test_a_mistake_is_found_at_its_place(tmp_path, old, new, code, at, words):
 
 
 def test_all_mistakes_are_reported_in_one_pass_in_file_order(tmp_path):
-    text = SMALL_SPEC.replace("modality: ct", "modality: cat").replace("seeds: 1", "seeds: -1").replace("name: s", "nam: s")
+    text = (
+        SMALL_SPEC.replace("modality: ct", "modality: cat")
+        .replace("seeds: 1", "seeds: -1")
+        .replace("name: s", "nam: s")
+    )
     lines = [item.position.line for item in diagnostics(tmp_path, text)]
     assert len(lines) >= 4
     assert lines == sorted(lines)
@@ -109,7 +113,8 @@ budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 200k}
 
 
 @pytest.mark.parametrize(
-    ("given_", "expected"), [("4k", 4000), ("1.5M", 1_500_000), (4e3, 4000), ("1_000", 1000), (7, 7), ("2G", 2_000_000_000)]
+    ("given_", "expected"),
+    [("4k", 4000), ("1.5M", 1_500_000), (4e3, 4000), ("1_000", 1000), (7, 7), ("2G", 2_000_000_000)],
 )
 def test_amounts(given_, expected):
     assert parse_amount(given_) == expected
@@ -137,16 +142,18 @@ def test_no_mutation_of_a_spec_gives_a_traceback(tmp_path_factory, data):
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
         load_spec(path)
+        found = None
     except SpecError as error:
-        assert error.diagnostics
-        assert all(item.position.line >= 1 for item in error.diagnostics)
+        found = error.diagnostics
+    assert found is None or (found and all(item.position.line >= 1 for item in found))
 
 
 HEAVY = ("torch", "monai", "dvc", "cvxpy", "scipy", "accelerate")
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["check", str(ROOT / "specs" / "quickstart.yaml")], ["registry", "list", "--registry", "."]]
+    "arguments",
+    [["--help"], ["check", str(ROOT / "specs" / "quickstart.yaml")], ["registry", "list", "--registry", "."]],
 )
 def test_light_commands_import_nothing_heavy(arguments):
     program = (

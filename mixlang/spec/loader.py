@@ -113,7 +113,9 @@ def _diagnostic(item: Any, path: Path_, marked: Marked) -> Diagnostic:
     if kind == "string_pattern_mismatch":
         help = "letters, digits, '_' and '-', starting with a letter, at most 63"
         return marked.diagnostic("MX0106", path, f"{_short(item['input'])} is not a name", help)
-    message = item["msg"].replace("Input should be", "expected").replace("a valid ", "a ").replace("a integer", "an integer")
+    message = (
+        item["msg"].replace("Input should be", "expected").replace("a valid ", "a ").replace("a integer", "an integer")
+    )
     return marked.diagnostic("MX0103", path, f"{key}: {message}, not {_short(item['input'])}", _describe(path))
 
 

@@ -1,0 +1,379 @@
+"""The whole loop as a user runs it: real workspaces, real DVC, real training, and what must not be repeated."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import SMALL_SPEC, dvc, mixlang
+
+
+def git(*arguments, cwd):
+    return subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
+def results(root):
+    """Modification time of every run's result: what has been trained, and when."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in (root / ".mixlang").glob("runs/*/*/result.json")}
+
+
+def edit(root, old, new):
+    path = root / "specs" / "small.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workspace in which the small spec has been run and committed; tests work on copies of it."""
+    root = tmp_path_factory.mktemp("finished") / "ws"
+    mixlang("init", str(root), cwd=root.parent)
+    (root / "specs" / "small.yaml").write_text(SMALL_SPEC)
+    done = mixlang("run", "specs/small.yaml", cwd=root)
+    assert "small@v1: shares of a budget of 2,000 samples" in done.stdout
+    assert "proportional" in done.stdout
+    assert "report.html" in done.stdout
+    git("add", "-A", cwd=root)
+    git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "a study", cwd=root)
+    return root
+
+
+@pytest.fixture
+def study(finished, tmp_path):
+    """A copy of the finished workspace, run store included."""
+    root = tmp_path / "a copy"
+    shutil.copytree(finished, root, symlinks=True)
+    return root
+
+
+def test_the_run_leaves_everything_it_should(finished):
+    build, version = finished / "build" / "small", finished / "registry" / "small" / "v1"
+    assert len(json.loads((build / "runs.json").read_text())["runs"]) == 10
+    verification = json.loads((build / "verification.json").read_text())
+    assert {run["mixture"] for run in verification["runs"]} == {"allocated", "proportional"}
+    assert verification["agreement"]["pooled"]["count"] == 8
+    provenance = json.loads((version / "provenance.json").read_text())
+    assert provenance["spec"]["text"] == SMALL_SPEC
+    assert provenance["data"]["ct"]["volumes"] == 12
+    assert provenance["hardware"]["training"]["runs_recorded_here"] == 14
+    assert provenance["environment"]["packages"]["torch"]
+    assert str(finished) not in "".join(path.read_text() for path in version.iterdir())
+    assert "as published" in mixlang("registry", "verify", cwd=finished).stdout
+    assert mixlang("registry", "list", cwd=finished).stdout.startswith("small@v1")
+    assert json.loads(mixlang("registry", "show", "small", "--format", "json", cwd=finished).stdout)["version"] == 1
+    assert "10 of 10 probe runs done" in mixlang("status", cwd=finished).stdout
+    overview = json.loads(mixlang("plan", "specs/small.yaml", "--format", "json", cwd=finished).stdout)
+    assert overview["kinds"]["single"] == {
+        "runs": 8,
+        "done": 8,
+        "samples": 4800,
+        "samples_left": 0,
+        "flops": pytest.approx(4800 * overview["flops_per_sample"]),
+    }
+
+
+def test_a_second_run_trains_nothing_and_dvc_is_clean(study):
+    before = results(study)
+    begun = time.monotonic()
+    mixlang("run", "specs/small.yaml", cwd=study)
+    assert time.monotonic() - begun < 30
+    assert results(study) == before
+    assert "up to date" in dvc("status", cwd=study).stdout
+    assert git("status", "--porcelain", cwd=study) == ""
+    assert (study / "registry" / "small" / "v1").is_dir()
+    assert not (study / "registry" / "small" / "v2").exists()
+
+
+def stages_run(output):
+    return [line.split("'")[1].split("@")[0] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_deleted_laws_are_fitted_again_and_nothing_is_trained(study):
+    before = results(study)
+    path = study / "build" / "small" / "fit.json"
+    text = path.read_text()
+    path.unlink()
+    ran = stages_run(dvc("repro", cwd=study).stdout)
+    assert ran[0] == "fit"
+    assert not {"plan", "prepare", "sweep"} & set(ran)
+    assert path.read_text() == text
+    assert results(study) == before
+    assert "up to date" in dvc("status", cwd=study).stdout
+
+
+def test_a_changed_constraint_solves_again_without_training_a_probe_run(study):
+    probe = {run["key"] for run in json.loads((study / "build/small/plan.json").read_text())["runs"]}
+    before = results(study)
+    edit(study, "repetition: 400", "repetition: 400, share: {mri: {min: 0.7}}")
+    ran = stages_run(dvc("repro", cwd=study).stdout)
+    assert ran[:2] == ["plan", "allocate"]
+    after = results(study)
+    assert {key: after[key] for key in before} == before
+    assert not (set(after) - set(before)) & probe
+    assert json.loads((study / "build/small/allocation.json").read_text())["target"]["shares"]["mri"] >= 0.7 - 1e-6
+    assert (study / "registry/small/v2").is_dir()
+
+
+def test_a_new_budget_trains_the_new_runs_alone(study):
+    before = results(study)
+    edit(study, "640, 960", "640, 800, 960")
+    mixlang("run", "specs/small.yaml", cwd=study)
+    after = results(study)
+    assert {key: after[key] for key in before} == before
+    rows = json.loads((study / "build/small/runs.json").read_text())["runs"]
+    assert len([row for row in rows if row["key"] not in before and row["budget"] == 800]) == 2
+    assert len(rows) == 12
+
+
+def test_a_changed_comment_runs_the_plan_alone(study):
+    edit(study, "name: small", "name: small   # the same")
+    assert stages_run(dvc("repro", cwd=study).stdout) == ["plan"]
+    assert "up to date" in dvc("status", cwd=study).stdout
+
+
+def test_a_clone_is_clean_and_retrains_nothing_without_a_store(study, tmp_path):
+    clone = tmp_path / "clone"
+    git("clone", "-q", str(study), str(clone), cwd=tmp_path)
+    assert not (clone / ".mixlang").exists()
+    assert "up to date" in dvc("status", cwd=clone).stdout
+    assert "up to date" in dvc("repro", cwd=clone).stdout
+    assert results(clone) == {}
+    edit(clone, "repetition: 400", "repetition: 399")  # reaches allocation, not training
+    dvc("repro", cwd=clone)
+    assert results(clone) == {}
+    mixlang("run", "specs/small.yaml", cwd=clone)
+    assert results(clone) == {}
+
+
+def test_another_full_run_gives_the_same_losses_and_shares(finished, tmp_path):
+    root = tmp_path / "again"
+    mixlang("init", str(root), cwd=tmp_path)
+    (root / "specs" / "small.yaml").write_text(SMALL_SPEC)
+    mixlang("run", "specs/small.yaml", cwd=root)
+    for name in ("runs.json", "fit.json", "allocation.json", "verification.json", "published.json"):
+        assert (root / "build/small" / name).read_text() == (finished / "build/small" / name).read_text(), name
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "words"),
+    [
+        ("batch_size: 8", "batchsize: 8", "specs/small.yaml:9:9", "did you mean 'batch_size'"),
+        (
+            "{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}",
+            '{nifti: "${data_root}/ct/*.nii.gz"}',
+            "specs/small.yaml:4:40",
+            "MIXLANG_DATA_ROOT",
+        ),
+        (
+            "{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}",
+            "{manifest: nowhere/ct.csv}",
+            "specs/small.yaml:4:43",
+            "there is no manifest",
+        ),
+        ("repetition: 400", "repetition: 2", "specs/small.yaml:12:27", "raise the repetition cap (at least"),
+        ("repetition: 400", "repetition: 40, share: {mri: {min: 0.99}}", "specs/small.yaml:12:56", "at least 0.99"),
+    ],
+)
+def test_a_wrong_spec_ends_in_one_message_at_its_place_before_training(workspace, old, new, where, words):
+    edit(workspace, old, new)
+    done = mixlang("run", "specs/small.yaml", cwd=workspace, check=False)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if ": error[" in line]
+    assert len(errors) == 1
+    assert errors[0].startswith(where + ": error[MX")
+    assert words in done.stderr
+    assert results(workspace) == {}
+    assert not (workspace / "build").exists()
+
+
+def test_usage_errors_are_for_people(tmp_path):
+    assert "not inside a mixlang workspace" in mixlang("status", cwd=tmp_path, check=False).stderr
+    done = mixlang("check", "nowhere.yaml", cwd=tmp_path, check=False)
+    assert (done.returncode, "nowhere.yaml:1:1: error[MX0001]" in done.stderr) == (1, True)
+    assert mixlang("frobnicate", cwd=tmp_path, check=False).returncode == 2
+    done = mixlang("registry", "show", "x", "--registry", str(tmp_path), cwd=tmp_path, check=False)
+    assert (done.returncode, "holds nothing" in done.stderr) == (1, True)
+
+
+def test_init_keeps_what_is_there(tmp_path):
+    root = tmp_path / "mine"
+    (root / "specs").mkdir(parents=True)
+    (root / "specs" / "quickstart.yaml").write_text("mine\n")
+    (root / ".gitignore").write_text("*.tmp\n")
+    mixlang("init", str(root), cwd=tmp_path)
+    mixlang("init", str(root), cwd=tmp_path)
+    assert (root / "specs" / "quickstart.yaml").read_text() == "mine\n"
+    assert (root / ".gitignore").read_text().count(".mixlang/") == 1
+    assert (root / ".gitignore").read_text().startswith("*.tmp\n")
+    assert "analytics = false" in (root / ".dvc" / "config").read_text()
+
+
+def start(root):
+    return subprocess.Popen(
+        [sys.executable, "-m", "mixlang.cli", "run", "specs/small.yaml", "--jobs", "1"],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_results(root, count):
+    deadline = time.monotonic() + 120
+    while len(results(root)) < count:
+        assert time.monotonic() < deadline, "no run finished"
+        time.sleep(0.05)
+
+
+def ours(root):
+    """Processes that work in a workspace."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.cwd() == str(root) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until_quiet(root, seconds=25):
+    deadline = time.monotonic() + seconds
+    while ours(root):
+        assert time.monotonic() < deadline, [process.cmdline() for process in ours(root)]
+        time.sleep(0.1)
+
+
+def kill_the_tree(run, root):
+    for process in ours(root):
+        process.kill()
+
+
+def interrupt_once(run, root):
+    os.kill(run.pid, signal.SIGINT)
+
+
+def terminate_dvc_alone(run, root):
+    (child,) = [item for item in psutil.Process(run.pid).children() if "dvc" in item.cmdline()]
+    child.terminate()
+
+
+def kill_the_command_alone(run, root):
+    os.kill(run.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [(kill_the_tree, -9), (interrupt_once, 130), (terminate_dvc_alone, 3), (kill_the_command_alone, -9)],
+    ids=lambda item: getattr(item, "__name__", ""),
+)
+def test_a_stopped_run_loses_nothing_and_leaves_nothing_training(workspace, stop, code):
+    run = start(workspace)
+    wait_for_results(workspace, 2)
+    stop(run, workspace)
+    stderr = run.communicate(timeout=40)[1]
+    assert run.returncode == code, stderr
+    assert "Traceback" not in stderr
+    wait_until_quiet(workspace)
+    before = results(workspace)
+    assert 2 <= len(before) < 14
+    mixlang("run", "specs/small.yaml", cwd=workspace)
+    after = results(workspace)
+    assert {key: after[key] for key in before} == before
+    assert len(after) >= 14
+
+
+def test_dvc_repro_alone_killed_leaves_nothing_training(workspace):
+    mixlang("compile", "specs/small.yaml", cwd=workspace)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=workspace,
+        env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "MIXLANG_JOBS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for_results(workspace, 1)
+    process.terminate()
+    process.wait(10)
+    wait_until_quiet(workspace)
+
+
+def test_two_studies_run_at_once(workspace):
+    text = SMALL_SPEC.replace("name: small", "name: other").replace("seeds: 1", "seeds: 2")
+    (workspace / "specs" / "other.yaml").write_text(text)
+    for name in ("small", "other"):
+        mixlang("compile", f"specs/{name}.yaml", cwd=workspace)
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "mixlang.cli", "run", f"specs/{name}.yaml", "--jobs", "1"], cwd=workspace
+        )
+        for name in ("small", "other")
+    ]
+    assert [run.wait(240) for run in runs] == [0, 0]
+    listed = mixlang("registry", "list", cwd=workspace).stdout
+    assert "small@v1" in listed
+    assert "other@v1" in listed
+    assert "up to date" in dvc("status", cwd=workspace).stdout
+
+
+def test_the_worker_and_gc(workspace):
+    mixlang("compile", "specs/small.yaml", cwd=workspace)
+    plan = json.loads((workspace / "build/small/plan.json").read_text())
+    mixlang("worker", "build/small/plan.json", "--shard", "1/5", cwd=workspace)
+    assert set(results(workspace)) == {run["key"] for run in plan["runs"][1::5]}
+    assert mixlang("gc", cwd=workspace).stdout == ""
+    edit(workspace, "learning_rate: 5e-3", "learning_rate: 4e-3")
+    mixlang("compile", "specs/small.yaml", cwd=workspace)
+    assert len(mixlang("gc", "--dry-run", cwd=workspace).stdout.split()) == 2
+    assert len(results(workspace)) == 2
+    mixlang("gc", cwd=workspace)
+    assert results(workspace) == {}
+    assert mixlang("worker", "build/small/plan.json", "--shard", "5/5", cwd=workspace, check=False).returncode == 2
+
+
+# The report
+
+
+class Page(HTMLParser):
+    """Counts what a page holds and what it would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.links, self.labels = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        found = dict(attrs)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag == "svg":
+            self.labels.append(found.get("aria-label"))
+
+
+def test_the_report_is_one_page_that_says_what_was_measured(finished):
+    text = (finished / "registry/small/v1/report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert page.links == []
+    assert "http" not in text
+    assert page.tags.count("svg") >= 6
+    assert all(page.labels)
+    assert len(text) < 5_000_000
+    verification = json.loads((finished / "build/small/verification.json").read_text())
+    change = verification["improvements"]["1280"]["proportional"]["overall"]["mean"]
+    assert f"{abs(change):.1%} {'lower' if change < 0 else 'higher'}" in text
+    assert "small@v1" in text
+    assert "nan" not in text.lower().replace("finance", "")
