@@ -89,7 +89,8 @@ class Sweep:
             while waiting or running:
                 if self.stop:
                     raise Interrupted(
-                        f"{self.title}: stopped by {signal.Signals(self.stop).name}; finished runs are kept"
+                        f"{self.title}: stopped by {signal.Signals(self.stop).name}; finished runs are kept",
+                        "Run the same command again to go on.",
                     )
                 self._start(waiting, free, running, launcher)
                 time.sleep(_POLL)

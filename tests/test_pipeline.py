@@ -182,7 +182,7 @@ def test_another_full_run_gives_the_same_losses_and_shares(finished, tmp_path):
             "there is no manifest",
         ),
         ("repetition: 400", "repetition: 2", "specs/small.yaml:12:27", "raise the repetition cap (at least"),
-        ("repetition: 400", "repetition: 40, share: {mri: {min: 0.99}}", "specs/small.yaml:12:56", "at least 0.99"),
+        ("repetition: 400", "repetition: 40, share: {mri: {min: 0.99}}", "specs/small.yaml:12:50", "at least 0.99"),
     ],
 )
 def test_a_wrong_spec_ends_in_one_message_at_its_place_before_training(workspace, old, new, where, words):
@@ -276,7 +276,7 @@ def kill_the_command_alone(run, root):
 
 @pytest.mark.parametrize(
     ("stop", "code"),
-    [(kill_the_tree, -9), (interrupt_once, 130), (terminate_dvc_alone, 3), (kill_the_command_alone, -9)],
+    [(kill_the_tree, -9), (interrupt_once, 130), (terminate_dvc_alone, 130), (kill_the_command_alone, -9)],
     ids=lambda item: getattr(item, "__name__", ""),
 )
 def test_a_stopped_run_loses_nothing_and_leaves_nothing_training(workspace, stop, code):
