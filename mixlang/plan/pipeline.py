@@ -132,6 +132,7 @@ def reproduce(workspace: Workspace, study: Study, jobs: int | None = None) -> No
     """
     targets = [f"{stage}@{study.item}" for stage in STAGES]
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", "-s", *targets]
+    _clear_dead_locks(workspace.root / ".dvc" / "tmp" / "rwlock")
     with tempfile.TemporaryDirectory(prefix="mixlang-") as folder:
         outcome = Path(folder) / "outcome.json"
         env = {**environment(), "MIXLANG_OUTCOME": str(outcome)}
@@ -149,6 +150,34 @@ def reproduce(workspace: Workspace, study: Study, jobs: int | None = None) -> No
             _raise_outcome(workspace, outcome, code, targets)
 
 
+def _clear_dead_locks(path: Path) -> None:
+    """Drop from DVC's table of busy paths what processes that are gone have left there.
+
+    DVC does so itself, but takes a killed process that nobody has reaped yet for a living one.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        kept = {
+            "read": {
+                name: living
+                for name, holders in table.get("read", {}).items()
+                if (living := [item for item in holders if _runs(item["pid"])])
+            },
+            "write": {name: item for name, item in table.get("write", {}).items() if _runs(item["pid"])},
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # absent, or of another form: DVC's own business
+    if kept["read"] != table.get("read", {}) or kept["write"] != table.get("write", {}):
+        write_text(path, json.dumps({name: part for name, part in kept.items() if part}))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _raise_outcome(workspace: Workspace, outcome: Path, code: int, targets: list[str]) -> None:
     if outcome.exists():
         report = json.loads(outcome.read_text(encoding="utf-8"))
@@ -158,10 +187,10 @@ def _raise_outcome(workspace: Workspace, outcome: Path, code: int, targets: list
         name = signal.Signals(-code).name
         raise StageError(f"DVC was ended by {name}; every finished run is kept", "Run the same command to go on.")
     # DVC is run quietly, so its own complaint has to be asked for.
-    command = [sys.executable, "-m", "dvc", "repro", "--dry", "-s", *targets]
+    command = [sys.executable, "-m", "dvc", "repro", "--dry", "-s", targets[0]]
     asked = subprocess.run(command, cwd=workspace.root, env=environment(), capture_output=True, text=True, check=False)
     said = [line for line in asked.stderr.splitlines() if line.startswith("ERROR")]
-    raise StageError(f"DVC could not run the pipeline: {' '.join(said) or 'no reason given'}")
+    raise StageError(f"DVC could not run the pipeline. {' '.join(said)}".strip(), "See the whole story with: dvc repro")
 
 
 @contextlib.contextmanager
