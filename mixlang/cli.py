@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     gc = command("gc", _gc, "delete runs from the store that no plan or table of results names")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    _tables_parser(command, form)
     registry = command("registry", None, "list, show and verify published mixtures")
     _registry_parser(registry, form)
     stage = commands.add_parser("stage", description="one stage of the pipeline, as dvc.yaml calls it")
@@ -102,6 +103,49 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("item")
     stage.set_defaults(command=_stage)
     return parser
+
+
+def _tables_parser(command: Any, form: Any) -> None:
+    fit = command("fit", _fit, "fit laws to your own results: a table of mixtures and a table of losses")
+    fit.add_argument("--mixtures", type=Path, required=True, metavar="CSV", help="a row a run: key, a share a domain")
+    fit.add_argument("--losses", type=Path, required=True, metavar="CSV", help="a row a run: key, a column a loss")
+    fit.add_argument("--key", default="index", metavar="COLUMN", help="joins the tables (default: index)")
+    fit.add_argument("--budget", metavar="COLUMN", help="total amount of each run, in the mixtures table")
+    fit.add_argument("--seed", metavar="COLUMN", help="seed of each run, in the mixtures table")
+    fit.add_argument("--ignore", type=_names, default=[], metavar="A,B", help="columns to leave out")
+    fit.add_argument("--law", default="auto", metavar="auto|NAME", help="auto: chosen by cross-validation")
+    fit.add_argument(
+        "--choose", choices=["each", "all"], default="each", help="auto: a law for each loss, or one for all"
+    )
+    fit.add_argument("--draws", type=_count, default=100, metavar="N", help="bootstrap draws (default: 100)")
+    fit.add_argument("--out", type=Path, required=True, metavar="FIT.json")
+    predict = command("predict", _predict, "predict the losses of mixtures from fitted laws, as CSV")
+    predict.add_argument("--fit", type=Path, required=True, metavar="FIT.json")
+    predict.add_argument("--mixtures", type=Path, required=True, metavar="CSV")
+    predict.add_argument("--key", metavar="COLUMN", help="default: as fitted")
+    predict.add_argument("--budget", metavar="COLUMN", help="total amount of each row (default: as fitted)")
+    predict.add_argument("--at", type=_amount, metavar="N", help="one budget for all rows")
+    predict.add_argument("--out", type=Path, metavar="CSV", help="default: standard output")
+    allocate = command("allocate", _allocate, "solve the mixture of a budget under fitted laws, with its proof")
+    allocate.add_argument("--fit", type=Path, required=True, metavar="FIT.json")
+    allocate.add_argument("--budget", type=_amount, metavar="N", help="default: the largest one fitted")
+    allocate.add_argument(
+        "--objective", default="weighted_loss", metavar="NAME", help="weighted_loss, geometric_mean, worst_case, robust"
+    )
+    allocate.add_argument(
+        "--tail", type=_fraction, default=0.2, metavar="P", help="robust: the worst part of the draws"
+    )
+    allocate.add_argument("--weights", type=_pairs, metavar="LOSS=W,...", help="1 where left out")
+    allocate.add_argument("--available", type=Path, metavar="CSV", help="columns domain,amount: what there is")
+    allocate.add_argument("--repetition", type=_amount, metavar="R", help="how often what there is may be seen")
+    allocate.add_argument("--share", type=_ranges, metavar="DOMAIN=MIN:MAX,...", help="bounds on shares")
+    allocate.add_argument("--group", type=_groups, metavar="NAME=A+B=MIN:MAX,...", help="bounds on sums of shares")
+    allocate.add_argument("--cost", type=_pairs, metavar="DOMAIN=C,...", help="cost of one unit; 1 where left out")
+    allocate.add_argument("--prior", type=_amount, default=0.0, metavar="KL", help="pull to proportional (or uniform)")
+    allocate.add_argument("--reach", type=_pairs, metavar="LOSS=VALUE,...", help="find the smallest budget that does")
+    allocate.add_argument("--path", type=_amounts, metavar="N,N,...", help="also solve at these budgets")
+    allocate.add_argument("--out", type=Path, metavar="A.json")
+    form(allocate)
 
 
 def _registry_parser(registry: argparse.ArgumentParser, form: Any) -> None:
@@ -125,6 +169,83 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) > 10_000:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 10000, not {text!r}")
+    return int(text)
+
+
+def _amount(text: str) -> float:
+    from mixlang.spec.quantities import parse_amount
+
+    try:
+        value = float(text) if text[-1:].isdigit() else float(parse_amount(text))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number such as 5000, 5k or 1e6, not {text!r}")
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = _amount(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, not {text!r}")
+    return value
+
+
+def _amounts(text: str) -> list[float]:
+    return [_amount(item) for item in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _pairs(text: str) -> dict[str, float]:
+    """`a=1,b=2`; the last = counts, since names may hold one."""
+    found: dict[str, float] = {}
+    for item in _names(text):
+        name, sign, value = item.rpartition("=")
+        if not sign or not name:
+            raise argparse.ArgumentTypeError(f"expected NAME=NUMBER, not {item!r}")
+        if name in found:
+            raise argparse.ArgumentTypeError(f"{name!r} is given twice")
+        found[name] = _amount(value)
+    return found
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, colon, high = text.partition(":")
+    least, most = _amount(low or "0"), _amount(high or "1")
+    if not colon or not least <= most <= 1:
+        raise argparse.ArgumentTypeError(f"expected MIN:MAX with 0 <= MIN <= MAX <= 1, not {text!r}")
+    return least, most
+
+
+def _ranges(text: str) -> dict[str, tuple[float, float]]:
+    """`a=0.1:0.5,b=:0.2`."""
+    found: dict[str, tuple[float, float]] = {}
+    for item in _names(text):
+        name, sign, bounds = item.rpartition("=")
+        if not sign or not name or name in found:
+            raise argparse.ArgumentTypeError(f"expected each NAME=MIN:MAX once, not {item!r}")
+        found[name] = _range(bounds)
+    return found
+
+
+def _groups(text: str) -> dict[str, tuple[list[str], float, float]]:
+    """`brain=mri+pet=0.2:0.6`."""
+    found: dict[str, tuple[list[str], float, float]] = {}
+    for item in _names(text):
+        name, _, rest = item.partition("=")
+        members, sign, bounds = rest.rpartition("=")
+        if not sign or not name or not members or name in found:
+            raise argparse.ArgumentTypeError(f"expected each NAME=A+B=MIN:MAX once, not {item!r}")
+        found[name] = ([member.strip() for member in members.split("+")], *_range(bounds))
+    return found
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -234,6 +355,54 @@ def _status(arguments: argparse.Namespace) -> None:
         _print_json(found)
     else:
         show_status(found)
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    from mixlang.tables import fit_tables
+
+    fit_tables(
+        arguments.mixtures,
+        arguments.losses,
+        arguments.out,
+        arguments.key,
+        arguments.budget,
+        arguments.seed,
+        arguments.ignore,
+        arguments.law,
+        arguments.choose,
+        arguments.draws,
+    )
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from mixlang.tables import predict_table
+
+    predict_table(arguments.fit, arguments.mixtures, arguments.out, arguments.key, arguments.budget, arguments.at)
+
+
+def _allocate(arguments: argparse.Namespace) -> None:
+    from mixlang.tables import allocate_fit, show_allocation
+
+    document = allocate_fit(
+        arguments.fit,
+        arguments.out,
+        arguments.budget,
+        arguments.objective,
+        arguments.weights,
+        arguments.available,
+        arguments.repetition,
+        arguments.share,
+        arguments.group,
+        arguments.cost,
+        arguments.prior,
+        arguments.tail,
+        arguments.reach,
+        arguments.path,
+    )
+    if arguments.format == "json":
+        _print_json(document)
+    else:
+        show_allocation(document)
 
 
 def _worker(arguments: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ def _allocation_differs(mixture: Mixture) -> list[str]:
     laws = read_fit(mixture.folder / "laws.json")
     settings = read_json(mixture.folder / "problem.json")
     problem = Problem.of(laws, settings, mixture.budget)
-    again = dict(zip(laws, solve(problem).shares.tolist(), strict=True))
+    again = dict(zip(laws.domains, solve(problem).shares.tolist(), strict=True))
     return [
         f"mixture.yaml: the share of '{name}' is {mixture.shares[name]:.4f}, but its laws give {share:.4f}"
         for name, share in again.items()

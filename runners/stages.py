@@ -115,50 +115,41 @@ def _store(context: Context) -> Any:
 def fit(context: Context) -> None:
     """Laws from the table of runs."""
     from mixlang.laws import LossTable, fit_laws
-    from mixlang.laws.fit import fit_document
 
-    runs = context.read("runs.json")
+    runs, settings = context.read("runs.json"), context.read("settings/fit.json")
     table = LossTable.of(runs["domains"], runs["runs"])
-    laws = fit_laws(table, context.read("settings/fit.json")["family"])
-    context.write("fit.json", fit_document(laws))
-    for name, law in laws.items():
-        say(f"  fit: {name}: {law.law.family.name}, error {law.error:.1%}, seed noise {law.noise:.1%}")
+    laws = fit_laws(
+        table, settings["family"], settings["choose"], fixed_total=settings["fixed_total"], draws=settings["draws"]
+    )
+    context.write("fit.json", laws.document())
+    for law in laws.laws:
+        say(f"  fit: {law.name}: {law.law.family.name}, error {law.error:.1%}, seed noise {law.noise:.1%}")
+    for note in laws.notes:
+        say(f"  fit: note: {note}")
 
 
 def allocate(context: Context) -> None:
     """The optimal mixture at the target and at each holdout budget, with baselines."""
-    from mixlang.allocate import Problem, baseline_shares, solve
+    from mixlang.allocate import answer, path
     from mixlang.laws import read_fit
 
     settings = context.read("settings/allocate.json")
     laws = read_fit(context.study.file("fit.json"))
-    volumes = {name: settings["available"][name]["volumes"] for name in laws}
-
-    def at(budget: int) -> dict[str, Any]:
-        problem = Problem.of(laws, settings, budget)
-        best = solve(problem)
-        caps = dict(zip(laws, problem.upper.tolist(), strict=True))
-        result = best.as_dict()
-        result["baselines"] = {}
-        for kind in settings["baselines"]:
-            shares = baseline_shares(kind, volumes, caps)
-            vector = np.array([shares[name] for name in laws])
-            predicted = dict(zip(laws, problem.losses(vector).tolist(), strict=True))
-            result["baselines"][kind] = {"shares": shares, "objective": problem.value(vector), "predicted": predicted}
-        exchange = {name: law.law.exchange(law.theta, best.amounts / law.scale).tolist() for name, law in laws.items()}
-        result["exchange"] = {name: dict(zip(laws, row, strict=True)) for name, row in exchange.items()}
-        return result
-
+    budget = settings["target"]
+    target = answer(laws, settings, budget, settings["baselines"])
     document = {
         "version": 1,
-        "domains": list(laws),
-        "target": at(settings["target"]),
-        "holdout": {str(budget): at(budget) for budget in settings["holdout"]},
+        "domains": list(laws.domains),
+        "target": target,
+        "holdout": {
+            str(held): answer(laws, settings, held, settings["baselines"], uncertain=False)
+            for held in settings["holdout"]
+        },
+        "path": path(laws, settings, np.geomspace(laws.budgets[0], 4 * budget, 9).tolist()),
         "costs": settings["costs"],
         "weights": settings["objective"]["weights"],
     }
     context.write("allocation.json", document)
-    target = document["target"]
     shown = ", ".join(f"{name} {share:.1%}" for name, share in target["shares"].items())
     gain = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
     say(f"  allocate: {shown}; predicted {gain:.1%} below proportional; gap {target['certificate']['gap']:.1e}")
@@ -207,7 +198,7 @@ def verify(context: Context) -> None:
         "version": 1,
         "domains": list(compiled.domains),
         "runs": table,
-        "agreement": agreement(table, laws),
+        "agreement": agreement(table, {law.name: law for law in laws.laws}),
         "improvements": improvements(table, settings["baselines"], allocation["weights"]),
     }
     context.write("verification.json", document)

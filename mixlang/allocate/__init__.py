@@ -1,7 +1,9 @@
 """From fitted laws to a mixture: a convex problem, its solution, and a certificate recomputed apart from the solver."""
 
+from mixlang.allocate.answer import answer
 from mixlang.allocate.baselines import baseline_shares
 from mixlang.allocate.problem import Problem
+from mixlang.allocate.questions import path, smallest_budget
 from mixlang.allocate.solve import Allocation, solve
 
-__all__ = ["Allocation", "Problem", "baseline_shares", "solve"]
+__all__ = ["Allocation", "Problem", "answer", "baseline_shares", "path", "smallest_budget", "solve"]

@@ -1,4 +1,4 @@
-"""The allocation problem: predicted losses as a function of shares, what they are to minimise, and the bounds.
+"""The allocation problem: predicted losses as a function of shares, what they are to minimise, and the constraints.
 
 Shares y are shares of the budget, so y_d = c_d n_d / N with cost c_d a sample, and they sum to 1. All functions here
 are plain numpy and independent of the solver.
@@ -6,18 +6,24 @@ are plain numpy and independent of the solver.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.baselines import baseline_shares
-from mixlang.errors import SolveError
-from mixlang.laws import FittedLaw
+from mixlang.allocate.bounds import Group, bounds_of, groups_of, refuse_infeasible
+from mixlang.errors import InputError, SolveError
+from mixlang.laws import Fit
 
 Floats = NDArray[np.float64]
+
+OBJECTIVES = ("weighted_loss", "geometric_mean", "worst_case", "robust")
+
+ROBUST_DRAWS = 20
+"""Bootstrap draws a robust objective looks at: its cost grows with them, and its tail mean needs no more."""
 
 
 @dataclass(frozen=True)
@@ -25,136 +31,240 @@ class Problem:
     """Minimise an objective of relative losses over the shares of a budget.
 
     Attributes:
-        laws: by domain, in the order of all arrays here.
-        budget: cost-weighted samples; costs: cost of one sample of each domain.
+        fit: the laws; all arrays over domains follow `fit.domains`, all over losses `fit.names`.
+        budget: cost-weighted amount; costs: cost of one unit of each domain.
         lower, upper: bounds on the shares; `reasons` says where a bound comes from, by (side, domain).
+        groups: bounds on sums of shares.
         weights: of the relative losses, summing to 1.
-        reference: the losses that relative losses are relative to.
-        objective: weighted_loss, geometric_mean or worst_case.
+        thetas: the parameters of all laws under each scenario: the fit itself, or bootstrap draws of it.
+        reference: for each scenario the losses that relative losses are relative to, shape (scenarios, losses).
+        objective: one of OBJECTIVES; tail: for `robust`, the worst fraction of scenarios that is averaged.
         prior, pull: a mixture to stay near, and the weight of KL(shares || prior).
     """
 
-    laws: tuple[FittedLaw, ...]
+    fit: Fit
     budget: float
     costs: Floats
     lower: Floats
     upper: Floats
     reasons: Mapping[tuple[str, str], str]
+    groups: tuple[Group, ...]
     weights: Floats
+    thetas: tuple[tuple[Floats, ...], ...]
     reference: Floats
     objective: str
+    tail: float
     prior: Floats
     pull: float
 
     @property
     def domains(self) -> list[str]:
         """Names, in order."""
-        return [law.domain for law in self.laws]
+        return list(self.fit.domains)
 
     @classmethod
-    def of(cls, laws: Mapping[str, FittedLaw], settings: Mapping[str, Any], budget: float) -> Problem:
-        """The problem a spec's `allocate` settings describe, at one budget.
+    def of(cls, fit: Fit, settings: Mapping[str, Any], budget: float) -> Problem:
+        """The problem that `allocate` settings describe, at one budget.
 
         A domain's share stays at or above the smallest at which its law was observed, as far as its caps allow.
 
         Args:
-            laws: by domain name.
-            settings: costs, available, objective, constraints, as the plan writes them.
-            budget: cost-weighted samples.
+            settings: `costs` by domain; `available`, by domain `volumes` and `crops`, or None where unknown;
+                `objective`: minimize, weights, relative_to, tail; `constraints`: repetition, share, group, prior.
+            budget: cost-weighted amount.
 
         Raises:
-            SolveError: the bounds leave no mixture.
+            InputError: a budget or objective that makes no sense, or that the laws cannot speak of.
+            SolveError: the constraints leave no mixture.
         """
-        names = list(laws)
-        costs = np.array([settings["costs"][name] for name in names])
-        lower, upper, reasons = _bounds(laws, settings, budget, costs)
-        weights = np.array([settings["objective"]["weights"][name] for name in names])
-        volumes = {name: settings["available"][name]["volumes"] for name in names}
-        prior = np.array([baseline_shares("proportional", volumes)[name] for name in names])
-        fitted = tuple(laws.values())
-        reference = _reference(fitted, settings["objective"]["relative_to"], prior, budget, costs)
-        return cls(
-            fitted,
+        costs = np.array([settings["costs"][name] for name in fit.domains], float)
+        objective = settings["objective"]
+        _refuse_budget(fit, budget, costs)
+        lower, upper, reasons = bounds_of(fit, settings, budget, costs)
+        groups = groups_of(fit.domains, settings["constraints"].get("group", {}))
+        refuse_infeasible(fit.domains, lower, upper, groups, budget)
+        weights = np.array([objective["weights"].get(name, 1.0) for name in fit.names], float)
+        if not weights.sum() > 0:
+            raise InputError("every loss has weight zero: nothing is left to minimise", "Give one a positive weight.")
+        prior = prior_of(fit.domains, settings)
+        kind = objective["minimize"]
+        if kind not in OBJECTIVES:
+            raise InputError(f"there is no objective '{kind}'", f"The objectives are {', '.join(OBJECTIVES)}.")
+        scenarios: list[int | None] = [None]
+        if kind == "robust":
+            if fit.draws < 2:
+                raise InputError("a robust allocation needs bootstrap draws, and this fit has none", "Fit with draws.")
+            scenarios = list(range(min(fit.draws, ROBUST_DRAWS)))
+        problem = cls(
+            fit,
             float(budget),
             costs,
             lower,
             upper,
             reasons,
+            groups,
             weights / weights.sum(),
-            reference,
-            settings["objective"]["minimize"],
+            tuple(_thetas(fit, scenario) for scenario in scenarios),
+            np.ones((len(scenarios), len(weights))),
+            kind,
+            float(objective.get("tail", 0.2)),
             prior,
             float(settings["constraints"]["prior"]),
         )
+        return replace(problem, reference=problem.references(objective["relative_to"]))
+
+    def under(self, draw: int) -> Problem:
+        """The same problem with the laws of one bootstrap draw in place of the fit, each its own reference."""
+        changed = replace(self, thetas=(_thetas(self.fit, draw),))
+        ratio = changed.losses(self.prior) / self.losses(self.prior)
+        kind = "weighted_loss" if self.objective == "robust" else self.objective
+        return replace(changed, reference=self.reference[:1] * ratio, objective=kind)
+
+    def references(self, kind: str) -> Floats:
+        """The predicted losses of the prior mixture, or of each domain's specialist, at the same budget."""
+        if kind in ("proportional", "uniform"):
+            return np.array([self.losses(self.prior, scenario) for scenario in range(len(self.thetas))])
+        rows = []
+        for scenario in range(len(self.thetas)):
+            base = self.losses(self.prior, scenario)
+            for index, law in enumerate(self.fit.laws):
+                if law.law.own is not None:
+                    base[index] = self.losses(np.eye(len(self.costs))[law.law.own], scenario)[index]
+            rows.append(base)
+        return np.array(rows)
+
+    @property
+    def total(self) -> float | None:
+        """The sum of the amounts, where costs do not let it vary."""
+        return self.budget / float(self.costs[0]) if np.ptp(self.costs) <= 1e-12 * self.costs.max() else None
 
     def amounts(self, shares: Floats) -> Floats:
-        """Samples of each domain."""
+        """Amount of each domain."""
         return shares * self.budget / self.costs
 
-    def losses(self, shares: Floats) -> Floats:
-        """Predicted loss of each domain."""
-        return np.array([law.predict(self.amounts(shares))[0] for law in self.laws])
+    def losses(self, shares: Floats, scenario: int = 0) -> Floats:
+        """Predicted losses."""
+        units = (self.amounts(shares) / self.fit.scale)[None]
+        return np.array(
+            [law.law.predict(theta, units)[0] for law, theta in zip(self.fit.laws, self.thetas[scenario], strict=True)]
+        )
 
-    def jacobian(self, shares: Floats) -> Floats:
-        """Derivatives of the predicted losses by the shares, shape (losses, shares)."""
-        amounts = self.amounts(shares)
-        return np.array([law.gradient(amounts)[0] for law in self.laws]) * (self.budget / self.costs)
+    def jacobian(self, shares: Floats, scenario: int = 0) -> Floats:
+        """Derivatives of the predicted losses by the shares, shape (losses, domains)."""
+        units = (self.amounts(shares) / self.fit.scale)[None]
+        rows = [
+            law.law.gradient(theta, units)[0] for law, theta in zip(self.fit.laws, self.thetas[scenario], strict=True)
+        ]
+        return np.array(rows) * (self.budget / self.costs / self.fit.scale)
+
+    def curvature(self, shares: Floats) -> tuple[Floats, Floats]:
+        """Gradient and Hessian of a smooth objective by the shares, among mixtures.
+
+        Raises:
+            ValueError: the objective has kinks.
+        """
+        units, scale = self.amounts(shares) / self.fit.scale, self.budget / self.costs / self.fit.scale
+        rows = zip(self.weights, self.reference[0], self.fit.laws, self.thetas[0], strict=True)
+        gradient, hessian = np.zeros(len(shares)), np.zeros((len(shares), len(shares)))
+        for weight, reference, law, theta in rows:
+            loss, slope, bend = law.law.curvature(theta, units)
+            if self.objective == "weighted_loss":
+                gradient, hessian = gradient + weight / reference * slope, hessian + weight / reference * bend
+            elif self.objective == "geometric_mean":
+                gradient = gradient + weight * slope / loss
+                hessian = hessian + weight * (bend / loss - np.outer(slope, slope) / loss**2)
+            else:
+                raise ValueError(f"{self.objective} is not smooth")
+        if self.objective == "geometric_mean":
+            value = float(np.exp(self.weights @ np.log(self.relative(shares))))
+            gradient, hessian = value * gradient, value * (hessian + np.outer(gradient, gradient))
+        gradient, hessian = gradient * scale, hessian * np.outer(scale, scale)
+        if self.pull:
+            hessian += np.diag(self.pull / np.maximum(shares, 1e-300))
+        return gradient + self.penalty(shares)[1], hessian
+
+    def relative(self, shares: Floats, scenario: int = 0) -> Floats:
+        """Losses over their reference."""
+        return self.losses(shares, scenario) / self.reference[scenario]
 
     def penalty(self, shares: Floats) -> tuple[float, Floats]:
         """The pull to the prior and its gradient."""
         if self.pull == 0:
             return 0.0, np.zeros_like(shares)
-        ratio = np.log(np.maximum(shares, 1e-300) / self.prior)
+        ratio = np.log(np.maximum(shares, 1e-300) / np.maximum(self.prior, 1e-300))
         return self.pull * float(np.sum(shares * ratio)), self.pull * (ratio + 1)
+
+    def pieces(self, shares: Floats) -> tuple[Floats, Floats, float]:
+        """The objective, without the pull to the prior, as the largest weighted mean of smooth convex pieces.
+
+        Returns:
+            Values and gradients of the pieces, shapes (pieces,) and (pieces, domains), and the most weight one of them
+            may have; weights are nonnegative and sum to 1. A smooth objective is one piece.
+        """
+        if self.objective == "robust":
+            slopes = [
+                (self.weights / self.reference[scenario]) @ self.jacobian(shares, scenario)
+                for scenario in range(len(self.thetas))
+            ]
+            return self.by_scenario(shares), np.array(slopes), 1.0 / (self.tail * len(self.thetas))
+        relative, slopes = self.relative(shares), self.jacobian(shares) / self.reference[0][:, None]
+        if self.objective == "worst_case":
+            return relative[self.weights > 0], slopes[self.weights > 0], 1.0
+        value, factors = float(self.weights @ relative), self.weights
+        if self.objective == "geometric_mean":
+            value = float(np.exp(self.weights @ np.log(relative)))
+            factors = value * self.weights / relative
+        return np.array([value]), (factors @ slopes)[None], 1.0
+
+    def by_scenario(self, shares: Floats) -> Floats:
+        """The weighted mean of the relative losses under each scenario."""
+        return np.array([self.weights @ self.relative(shares, scenario) for scenario in range(len(self.thetas))])
 
     def value(self, shares: Floats) -> float:
         """The objective of a mixture; 1 is the reference."""
-        relative = self.losses(shares) / self.reference
-        if self.objective == "geometric_mean":
-            main = float(np.exp(self.weights @ np.log(relative)))
-        elif self.objective == "worst_case":
-            main = float(relative[self.weights > 0].max())
-        else:
-            main = float(self.weights @ relative)
-        return main + self.penalty(shares)[0]
+        values, _, most = self.pieces(shares)
+        return tail_mean(values, most) + self.penalty(shares)[0]
 
 
-def _bounds(
-    laws: Mapping[str, FittedLaw], settings: Mapping[str, Any], budget: float, costs: Floats
-) -> tuple[Floats, Floats, dict[tuple[str, str], str]]:
-    """Bounds on shares from the spec, the repetition cap and the probed range, with the reason of each."""
-    lower, upper = np.zeros(len(laws)), np.ones(len(laws))
-    reasons: dict[tuple[str, str], str] = {}
-    constraints = settings["constraints"]
-    for index, (name, law) in enumerate(laws.items()):
-        bound = constraints["share"].get(name, {"min": 0.0, "max": 1.0})
-        lower[index], upper[index] = bound["min"], bound["max"]
-        reasons["min", name], reasons["max", name] = "share minimum", "share maximum"
-        if constraints["repetition"] is not None:
-            most = constraints["repetition"] * settings["available"][name]["crops"] * costs[index] / budget
-            if most < upper[index]:
-                upper[index], reasons["max", name] = most, "repetition cap"
-        if lower[index] < law.least_share <= upper[index]:
-            lower[index], reasons["min", name] = law.least_share, "smallest share probed"
-        if lower[index] > upper[index] + 1e-12:
-            raise SolveError(
-                f"domain '{name}': its share must be at least {lower[index]:.3g} ({reasons['min', name]}) and at most "
-                f"{upper[index]:.3g} ({reasons['max', name]})",
-                "Lower the minimum, raise constraints.repetition or lower the budget.",
-            )
-    if upper.sum() < 1 - 1e-9:
-        raise SolveError(
-            f"the caps hold only {upper.sum():.1%} of a budget of {budget:,.0f}",
-            "Raise constraints.repetition, lower the budget or bring more data.",
+def tail_mean(values: Floats, most: float) -> float:
+    """The largest mean of the values under weights of at most `most` each.
+
+    With `most` = 1 the maximum; with 1 / (p K) the mean of the worst fraction p of K values (CVaR; Rockafellar and
+    Uryasev 2000).
+    """
+    ordered = np.sort(values)[::-1]
+    before = most * np.arange(len(values))
+    return float(ordered @ np.clip(1.0 - before, 0.0, most))
+
+
+def prior_of(domains: Sequence[str], settings: Mapping[str, Any]) -> Floats:
+    """Proportional shares where it is known what there is, uniform ones otherwise."""
+    available = settings["available"]
+    kind = "proportional" if available else "uniform"
+    volumes = {name: available[name]["volumes"] if available else 1.0 for name in domains}
+    shares = baseline_shares(kind, volumes)
+    return np.array([shares[name] for name in domains])
+
+
+def _thetas(fit: Fit, draw: int | None) -> tuple[Floats, ...]:
+    return tuple(law.theta if draw is None else law.draws[draw] for law in fit.laws)
+
+
+def _refuse_budget(fit: Fit, budget: float, costs: Floats) -> None:
+    if not (np.isfinite(budget) and budget > 0):
+        raise InputError(f"a budget is a positive number, not {budget:g}")
+    if not (np.isfinite(costs).all() and (costs > 0).all()):
+        raise InputError("costs are positive numbers")
+    low, high = fit.budgets
+    same = high - low <= 1e-6 * high
+    if same and (abs(budget - high) > 0.01 * high or np.ptp(costs) > 0):
+        raise InputError(
+            f"all runs fitted had a budget of {high:g}, so nothing is known about {budget:g}",
+            "Leave the budget out, or fit runs of several budgets.",
         )
-    if lower.sum() > 1 + 1e-9:
-        raise SolveError(f"the minimum shares sum to {lower.sum():.3g}", "Lower constraints.share minima.")
-    return lower, upper, reasons
-
-
-def _reference(laws: tuple[FittedLaw, ...], kind: str, prior: Floats, budget: float, costs: Floats) -> Floats:
-    """The predicted losses of proportional sampling, or of each domain's specialist, at the same budget."""
-    if kind == "proportional":
-        return np.array([law.predict(prior * budget / costs)[0] for law in laws])
-    specialists = np.diag(budget / costs)
-    return np.array([law.predict(specialists[index])[0] for index, law in enumerate(laws)])
+    if fit.fixed_total and np.ptp(costs) > 1e-12 * costs.max():
+        raise SolveError(
+            f"the law{'s' * (len(fit.fixed_total) > 1)} of {', '.join(fit.fixed_total)} "
+            f"({fit[fit.fixed_total[0]].law.family.name}) can only be solved where all costs are equal",
+            "Fit with a law of amounts, such as transfer.",
+        )

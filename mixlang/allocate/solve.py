@@ -1,13 +1,17 @@
-"""Solving an allocation with cvxpy, and certifying the answer without it."""
+"""Solving an allocation with cvxpy."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.allocate.certificate import certify
+from mixlang.allocate.cones import Cones
+from mixlang.allocate.polish import polished, repaired
 from mixlang.allocate.problem import Problem
 from mixlang.errors import SolveError
 
@@ -16,32 +20,57 @@ Floats = NDArray[np.float64]
 _GAP = 1e-4
 """Largest certified gap, relative to the objective, of an answer that is given out."""
 
+_PATIENT = {"min_switch_step_length": 1e-3}
+"""By default the solver changes its scaling at the first short step, and then often stalls on steep power cones."""
+
+_ATTEMPTS: tuple[dict[str, Any], ...] = (
+    {**_PATIENT, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10},
+    _PATIENT,
+    {},
+    {**_PATIENT, "max_step_fraction": 0.5, "max_iter": 500},
+    {**_PATIENT, "tol_gap_abs": 1e-7, "tol_gap_rel": 1e-7, "tol_feas": 1e-7},
+)
+"""Settings tried in turn until the solver reports an optimum: first as exact as it can, then other paths."""
+
 
 @dataclass(frozen=True)
 class Allocation:
     """An optimal mixture with its certificate.
 
     Attributes:
-        shares: of the budget; amounts: samples; losses: predicted.
+        shares: of the budget, by domain; amounts: likewise; losses: predicted.
         objective: 1 is the reference (proportional sampling by default).
-        certificate: see `certify`.
+        certificate: see `mixlang.allocate.certificate.certify`.
     """
 
-    domains: list[str]
-    budget: float
+    problem: Problem
     shares: Floats
-    amounts: Floats
-    losses: Floats
-    objective: float
     certificate: dict[str, Any]
 
+    @property
+    def amounts(self) -> Floats:
+        """Amount of each domain."""
+        return self.problem.amounts(self.shares)
+
+    @property
+    def losses(self) -> Floats:
+        """Predicted losses."""
+        return self.problem.fit.predict(self.amounts)[0]
+
+    @property
+    def objective(self) -> float:
+        """1 is the reference (proportional sampling by default)."""
+        return self.problem.value(self.shares)
+
     def as_dict(self) -> dict[str, Any]:
-        """The allocation as JSON, arrays keyed by domain."""
+        """The allocation as JSON, arrays keyed by domain or loss."""
+        fit = self.problem.fit
         return {
-            "budget": self.budget,
-            "shares": dict(zip(self.domains, self.shares.tolist(), strict=True)),
-            "amounts": dict(zip(self.domains, self.amounts.tolist(), strict=True)),
-            "predicted": dict(zip(self.domains, self.losses.tolist(), strict=True)),
+            "status": self.certificate["status"],
+            "budget": self.problem.budget,
+            "shares": dict(zip(fit.domains, self.shares.tolist(), strict=True)),
+            "amounts": dict(zip(fit.domains, self.amounts.tolist(), strict=True)),
+            "predicted": dict(zip(fit.names, self.losses.tolist(), strict=True)),
             "objective": self.objective,
             "certificate": self.certificate,
         }
@@ -55,149 +84,124 @@ def solve(problem: Problem) -> Allocation:
     """
     import cvxpy as cp
 
-    count = len(problem.laws)
-    shares = cp.Variable(count, name="shares")
-    fill, least, most = cp.sum(shares) == 1, shares >= problem.lower, shares <= problem.upper
-    main, relative_bounds = _objective(problem, shares)
-    penalty = problem.pull * cp.sum(cp.rel_entr(shares, problem.prior)) if problem.pull else 0.0
-    program = cp.Problem(cp.Minimize(main + penalty), [fill, least, most, *relative_bounds])
+    shares = cp.Variable(len(problem.domains), name="shares")
+    model = _Model(problem, shares)
+    program = cp.Problem(cp.Minimize(model.objective), model.constraints)
     if not program.is_dcp():
         raise SolveError("the problem is not convex by construction; this is a defect of mixlang, please report it")
-    try:
-        program.solve(solver=cp.CLARABEL)
-    except cp.error.SolverError as error:
-        raise SolveError(f"the solver gave up: {error}") from error
-    if program.status != cp.OPTIMAL:
-        raise SolveError(f"the solver ended with status '{program.status}', which proves nothing")
-    found = np.clip(np.asarray(shares.value, float), problem.lower, problem.upper)
-    found = _refill(found, problem)
-    if problem.objective == "worst_case":
-        multipliers = np.zeros(count)
-        multipliers[problem.weights > 0] = [float(np.ravel(item.dual_value)[0]) for item in relative_bounds]
-    else:
-        multipliers = _sensitivity(problem, found)
-    duals = np.ravel(least.dual_value), np.ravel(most.dual_value), float(np.ravel(fill.dual_value)[0])
-    certificate = certify(problem, found, multipliers, duals, program)
-    if certificate["gap"] > _GAP * abs(problem.value(found)):
+    _run(program)
+    found = polished(repaired(np.asarray(shares.value, float), problem), problem)
+    certificate = certify(problem, found)
+    failed = [condition for condition, held in certificate["convex"].items() if not held]
+    if failed:
+        raise SolveError(f"the laws are not convex, so nothing is proven: {', '.join(failed)} does not hold")
+    certificate |= {"status": str(program.status), "solver": str(program.solver_stats.solver_name)}
+    if not certificate["gap"] <= _GAP * abs(problem.value(found)):
         raise SolveError(f"the solver's answer may be {certificate['gap']:.2g} above the optimum; it is not given out")
-    return Allocation(
-        problem.domains,
-        problem.budget,
-        found,
-        problem.amounts(found),
-        problem.losses(found),
-        problem.value(found),
-        certificate,
-    )
+    return Allocation(problem, found, certificate)
 
 
-def _objective(problem: Problem, shares: Any) -> tuple[Any, list[Any]]:
-    """The convex objective, and the epigraph constraints of the worst case.
+def _run(program: Any) -> None:
+    """Solve as exactly as the solver can.
 
-    The geometric mean is minimised as its logarithm, a weighted sum of convex log-losses.
+    Raises:
+        SolveError: no attempt ended in a proven optimum.
     """
     import cvxpy as cp
 
-    scaled = cp.multiply(shares, problem.budget / problem.costs)
-    if problem.objective == "geometric_mean":
-        logs = [law.law.log_expression(law.theta, scaled / law.scale) for law in problem.laws]
-        if problem.pull == 0:
-            return sum(w * log for w, log in zip(problem.weights, logs, strict=True) if w > 0), []
-        offset = float(problem.weights @ np.log(problem.reference))
-        return cp.exp(sum(w * log for w, log in zip(problem.weights, logs, strict=True) if w > 0) - offset), []
-    relative = [
-        law.law.expression(law.theta, scaled / law.scale) / reference
-        for law, reference in zip(problem.laws, problem.reference, strict=True)
-    ]
-    if problem.objective == "worst_case":
+    said = ""
+    for attempt in _ATTEMPTS:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of inaccuracy: the status says it, and the next attempt answers it
+                program.solve(solver=cp.CLARABEL, warm_start=False, **attempt)
+            said = f"ended with status '{program.status}', which proves nothing"
+        except cp.error.SolverError as error:
+            said = f"gave up: {error}"
+        else:
+            if program.status == cp.OPTIMAL:
+                return
+    raise SolveError(f"the solver {said}", "A stronger pull to the prior, or fewer bootstrap draws, may help it.")
+
+
+class _Model:
+    """A problem in cvxpy's terms.
+
+    The geometric mean is minimised as its logarithm, a weighted sum of convex log-losses; the worst case and the tail
+    mean as epigraphs.
+    """
+
+    def __init__(self, problem: Problem, shares: Any) -> None:
+        import cvxpy as cp
+
+        self.problem = problem
+        self.cones = Cones(None if problem.total is None else problem.total / problem.fit.scale)
+        self.units = cp.multiply(shares, problem.budget / problem.costs / problem.fit.scale)
+        self.peaks: list[Any] = []
+        main = getattr(self, f"_{problem.objective}")()
+        penalty = 0.0
+        kept = problem.prior > 0
+        if problem.pull:
+            penalty = problem.pull * cp.sum(cp.rel_entr(shares[np.flatnonzero(kept)], problem.prior[kept]))
+        self.objective = main + penalty
+        bounds = [cp.sum(shares) == 1, shares >= problem.lower, shares <= problem.upper]
+        for group in problem.groups:
+            bounds += [group.members @ shares >= group.lower, group.members @ shares <= group.upper]
+        self.constraints = [*bounds, *self.peaks, *self.cones.constraints]
+
+    def _terms(self, scenario: int) -> list[tuple[float, float, float, list[Any]]]:
+        """Weight, reference, floor and log terms of each loss that counts."""
+        problem = self.problem
+        rows = zip(
+            problem.weights, problem.reference[scenario], problem.fit.laws, problem.thetas[scenario], strict=True
+        )
+        return [
+            (float(weight), float(reference), *law.law.terms(theta, self.units, self.cones))
+            for weight, reference, law, theta in rows
+            if weight > 0
+        ]
+
+    def _relative(self, scenario: int) -> tuple[Floats, Any]:
+        """Weights and relative losses, as a vector."""
+        import cvxpy as cp
+
+        weights, losses = [], []
+        for weight, reference, floor, terms in self._terms(scenario):
+            weights.append(weight)
+            losses.append(floor / reference + sum(term.over(reference) for term in terms))
+        return np.array(weights), cp.hstack(losses)
+
+    def _weighted_loss(self) -> Any:
+        weights, losses = self._relative(0)
+        return weights @ losses
+
+    def _worst_case(self) -> Any:
+        import cvxpy as cp
+
+        _, losses = self._relative(0)
         top = cp.Variable(name="worst")
-        return top, [item <= top for item, weight in zip(relative, problem.weights, strict=True) if weight > 0]
-    return sum(weight * item for weight, item in zip(problem.weights, relative, strict=True) if weight > 0), []
+        self.peaks = [losses <= top]
+        return top
 
+    def _geometric_mean(self) -> Any:
+        import cvxpy as cp
 
-def _refill(shares: Floats, problem: Problem) -> Floats:
-    """Make shares that sum to 1 up to solver tolerance sum to 1 exactly, inside the bounds."""
-    missing = 1.0 - shares.sum()
-    room = (problem.upper - shares) if missing > 0 else (shares - problem.lower)
-    return shares + missing * room / room.sum() if room.sum() > 0 else shares
+        total: Any = 0.0
+        for weight, reference, floor, terms in self._terms(0):
+            parts = [term.log_over(reference) for term in terms]
+            if floor > 0:
+                parts.append(cp.Constant(np.log(floor / reference)))
+            total = total + weight * (parts[0] if len(parts) == 1 else cp.log_sum_exp(cp.hstack(parts)))
+        return total if self.problem.pull == 0 else cp.exp(total)
 
+    def _robust(self) -> Any:
+        import cvxpy as cp
 
-def _sensitivity(problem: Problem, shares: Floats) -> Floats:
-    """Derivatives of a smooth objective by the relative losses."""
-    if problem.objective == "geometric_mean":
-        relative = problem.losses(shares) / problem.reference
-        return float(np.exp(problem.weights @ np.log(relative))) * problem.weights / relative
-    return problem.weights
-
-
-def certify(
-    problem: Problem, shares: Floats, multipliers: Floats, duals: tuple[Floats, Floats, float], program: Any
-) -> dict[str, Any]:
-    """A proof of optimality from our own losses and gradients.
-
-    For convex f and any multipliers w of the relative losses, f* is at least the minimum over the feasible shares of
-    the linearisation of sum_i w_i L_i at our point (Frank and Wolfe 1956), a linear program solved exactly here by
-    sorting. `gap` is our objective less that bound: no mixture that keeps the bounds can be better by more.
-
-    Returns:
-        `status`, `solver`, `gap`, `kkt_residual` (see `_kkt_residual`), `convex` (conditions that make the bound
-        valid), `active` (binding bounds and why), `shadow_prices` (change of the objective per unit of share by
-        which a binding bound is moved).
-    """
-    slope = (multipliers / problem.reference) @ problem.jacobian(shares) + problem.penalty(shares)[1]
-    best = _cheapest(slope, problem.lower, problem.upper)
-    relative = problem.losses(shares) / problem.reference
-    lagrangian = float(multipliers @ relative) + problem.penalty(shares)[0]
-    shortfall = max(0.0, problem.value(shares) - lagrangian) if problem.objective == "worst_case" else 0.0
-    gap = max(0.0, float(slope @ (shares - best))) + shortfall
-    active, prices = [], {}
-    for side, dual, bound in (("min", duals[0], problem.lower), ("max", duals[1], problem.upper)):
-        for index, name in enumerate(problem.domains):
-            if abs(shares[index] - bound[index]) < 1e-5 and 0 < bound[index] < 1:
-                reason = problem.reasons[side, name]
-                active.append({"domain": name, "side": side, "share": float(bound[index]), "why": reason})
-                prices[f"{side} {name}"] = float(-dual[index] if side == "max" else dual[index])
-    return {
-        "status": str(program.status),
-        "solver": str(program.solver_stats.solver_name),
-        "gap": gap,
-        "kkt_residual": _kkt_residual(slope, shares, problem.lower, problem.upper),
-        "convex": _convexity(problem),
-        "active": active,
-        "shadow_prices": prices,
-    }
-
-
-def _cheapest(slope: Floats, lower: Floats, upper: Floats) -> Floats:
-    """The shares within the bounds that minimise a linear function: fill the cheapest domains first."""
-    shares = lower.copy()
-    left = 1.0 - shares.sum()
-    for index in np.argsort(slope):
-        step = min(left, upper[index] - shares[index])
-        shares[index] += step
-        left -= step
-    return shares
-
-
-def _kkt_residual(slope: Floats, shares: Floats, lower: Floats, upper: Floats) -> float:
-    """How far the point is from stationarity: the largest gain in slope from moving share between two domains.
-
-    Share can leave a domain above its lower bound and enter one below its upper bound; at an optimum no such move
-    has a negative slope.
-    """
-    can_leave, can_enter = shares > lower + 1e-6, shares < upper - 1e-6
-    if not can_leave.any() or not can_enter.any():
-        return 0.0
-    return max(0.0, float(slope[can_leave].max() - slope[can_enter].min()))
-
-
-def _convexity(problem: Problem) -> dict[str, bool]:
-    """The conditions under which each loss is convex, checked on the fitted numbers."""
-    values = [dict(zip(law.law.names, law.theta.tolist(), strict=True)) for law in problem.laws]
-    return {
-        "transfer is nonnegative": all(v >= 0 for item in values for k, v in item.items() if k.startswith("k_")),
-        "transfer exponents are in (0, 1]": all(
-            0 < v <= 1 for item in values for k, v in item.items() if k.startswith("g_")
-        ),
-        "floors are nonnegative": all(item.get("E", 0.0) >= 0 for item in values),
-    }
+        count = len(self.problem.thetas)
+        level, excess = cp.Variable(name="level"), cp.Variable(count, nonneg=True, name="excess")
+        values = []
+        for scenario in range(count):
+            weights, losses = self._relative(scenario)
+            values.append(weights @ losses)
+        self.peaks = [cp.hstack(values) - level <= excess]
+        return level + cp.sum(excess) / (self.problem.tail * count)

@@ -1,20 +1,35 @@
-"""The law families, all of one shape: loss against the effective data of the evaluated domain.
+"""The law families: the loss on one evaluated domain as a function of the amounts trained on. All have one shape:
 
-    L(m) = E + A x^-a + B M^-b,      x = m0 + m_own + sum_j k_j m_j^g_j
+    L(m) = E + exp(z) + B M^-b,      z = log A - a log x + t.h,      x = m0 + m_own + sum_j T_j(u_j)
 
-with amounts m in units of the largest probe budget and M their sum. Own data count fully; what domain j transfers is
-a power law of its own (Hernandez 2021, 2102.01293; Li, Liu and Xing 2025, 2508.11953). A family switches terms on:
-`power` knows own data and a floor E; `transfer` adds the transfer terms, without a floor; `transfer_floor` has both;
-`transfer_common` has transfer and the term of the common budget, B M^-b.
+with amounts m in units of the largest probe budget, their sum M and shares h = m / M. E is the irreducible loss, x the
+effective data (Hernandez 2021, 2102.01293; Li, Liu and Xing 2025, 2508.11953), T_j what source j transfers (k u^g, or
+k u / (1 + u/s) where transfer saturates), t the interference of shares, B M^-b what all data have in common. A family
+switches terms on:
 
-L is convex in m because A, B, k >= 0, a, b > 0 and 0 < g <= 1, which the bounds of the fit guarantee: x is concave,
-and a decreasing convex function of a concave one is convex.
+    power                E + A (m0 + m_own)^-a                   own data only
+    transfer             E + A x^-a                              u = m
+    transfer_nofloor     A x^-a
+    transfer_common      A x^-a + B M^-b
+    transfer_saturating  E + A x^-a, saturating T
+    transfer_shared      E + A x^-a, one exponent a source for all evaluated domains
+    transfer_tilted      E + A x^-a exp(t.h)                     transfer and interference; at a fixed total
+    additive             E + 1 / sum_j C_j h_j^g_j + B M^-b      Shukor 2025, 2507.09404; at a fixed total
+    exponential          E + exp(c + t.h) + B M^-b               Ye 2024, 2403.16952; at a fixed total
+
+A loss that belongs to no domain (a benchmark, say) has no own data: then every domain is a source with its own k and g,
+and A is fixed, since it only sets the scale of k.
+
+Every family is convex in the amounts (those marked "at a fixed total": among amounts of one sum) because A, B, k, a, b
+> 0 and 0 < g <= 1, which the bounds of the fit guarantee: x is concave, so -a log x is convex, exp of a convex
+function is convex, and t.h is linear. `Law.conditions` checks the fitted numbers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +41,41 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Family:
-    """Which terms a family has."""
+    """Which terms a family has.
+
+    Attributes:
+        effective: has effective data x at all; own: own data count fully where the loss has a domain.
+        transfer: how other domains enter x; rate: whether the exponent a is fitted (1 otherwise).
+        floor, tilt, common: the terms E, t.h and B M^-b.
+        fixed_total: convex only among amounts of one sum; in_shares: x is of shares, not of amounts.
+        shared: the exponents g belong to the sources, not to (evaluated domain, source) pairs.
+    """
 
     name: str
-    transfer: bool
-    floor: bool
-    common: bool
+    effective: bool = True
+    own: bool = True
+    transfer: Literal["none", "power", "saturating"] = "power"
+    rate: bool = True
+    floor: bool = True
+    tilt: bool = False
+    common: bool = False
+    fixed_total: bool = False
+    in_shares: bool = False
+    shared: bool = False
 
 
 FAMILIES = {
     family.name: family
     for family in (
-        Family("power", transfer=False, floor=True, common=False),
-        Family("transfer", transfer=True, floor=False, common=False),
-        Family("transfer_floor", transfer=True, floor=True, common=False),
-        Family("transfer_common", transfer=True, floor=False, common=True),
+        Family("power", transfer="none"),
+        Family("transfer"),
+        Family("transfer_nofloor", floor=False),
+        Family("transfer_common", floor=False, common=True),
+        Family("transfer_saturating", transfer="saturating"),
+        Family("transfer_shared", shared=True),
+        Family("transfer_tilted", tilt=True, fixed_total=True),
+        Family("additive", own=False, rate=False, common=True, fixed_total=True, in_shares=True),
+        Family("exponential", effective=False, transfer="none", tilt=True, common=True, fixed_total=True),
     )
 }
 
@@ -49,135 +84,310 @@ FAMILIES = {
 class Law:
     """A family applied to one evaluated domain: maps parameters and amounts to a loss.
 
-    Parameters are a flat vector `theta`, in the order of `names`; positive ones are stored as logarithms.
+    Parameters are a flat vector `theta` in the order of `names`. Parameters and amounts broadcast: theta of shape
+    (..., parameters) and amounts of shape (..., rows, domains) give losses of shape (..., rows).
 
     Attributes:
-        own: column of the evaluated domain; `count`: number of domains.
+        own: column of the evaluated domain, None for a loss of no domain; `count`: number of domains.
     """
 
     family: Family
-    own: int
+    own: int | None
     count: int
 
     @property
+    def own_counts(self) -> bool:
+        """Whether own data enter x with weight 1."""
+        return self.family.effective and self.family.own and self.own is not None
+
+    @cached_property
     def sources(self) -> list[int]:
-        """The other domains, whose data may transfer."""
-        return [index for index in range(self.count) if index != self.own] if self.family.transfer else []
+        """The domains that transfer."""
+        if self.family.transfer == "none":
+            return []
+        return [index for index in range(self.count) if not (self.own_counts and index == self.own)]
 
-    @property
-    def names(self) -> list[str]:
-        """What each entry of theta is."""
-        names = ["log_A", "log_a", "log_m0"]
-        names += ["E"] if self.family.floor else []
-        names += [f"k_{index}" for index in self.sources] + [f"g_{index}" for index in self.sources]
-        return names + (["log_B", "log_b"] if self.family.common else [])
-
-    def bounds(self, lowest: float) -> tuple[Floats, Floats]:
-        """Lower and upper bounds of theta; `lowest` is the smallest loss seen, which E stays below."""
-        box = {
-            "log_A": (np.log(lowest) - 12, np.log(lowest) + 6),
-            "log_a": (np.log(0.01), np.log(2.0)),
-            "log_m0": (np.log(1e-4), np.log(3.0)),
-            "E": (0.0, 0.98 * lowest),
-            "log_B": (np.log(lowest) - 12, np.log(lowest) + 2),
-            "log_b": (np.log(0.01), np.log(2.0)),
+    @cached_property
+    def at(self) -> dict[str, slice]:
+        """Where each kind of parameter lies in theta; absent ones have an empty slice."""
+        family, sources = self.family, len(self.sources)
+        sizes = {
+            "log_A": 1,
+            "log_a": int(family.effective and family.rate),
+            "log_m0": int(family.effective and family.rate),
+            "E": int(family.floor),
+            "k": sources,
+            "g": sources,
+            "t": self.count if family.tilt else 0,
+            "B": int(family.common),
+            "log_b": int(family.common),
         }
-        pairs = [box.get(name) or ((0.0, 5.0) if name[0] == "k" else (0.1, 1.0)) for name in self.names]
-        return np.array([low for low, _ in pairs]), np.array([high for _, high in pairs])
+        ends = np.cumsum(list(sizes.values())).tolist()
+        return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
-    def _parts(self, theta: Floats) -> tuple[dict[str, float], Floats, Floats]:
-        values = dict(zip(self.names, theta.tolist(), strict=True))
-        worth = np.array([values[f"k_{index}"] for index in self.sources])
-        power = np.array([values[f"g_{index}"] for index in self.sources])
-        return values, worth, power
+    @cached_property
+    def names(self) -> list[str]:
+        """What each entry of theta is; `k_2` belongs to the domain of column 2."""
+        columns = {"k": self.sources, "g": self.sources, "t": list(range(self.count))}
+        names: list[str] = []
+        for name, where in self.at.items():
+            if where.stop > where.start:
+                names += [f"{name}_{column}" for column in columns[name]] if name in columns else [name]
+        return names
 
-    def _effective(self, theta: Floats, amounts: Floats) -> tuple[Floats, Floats]:
-        """Effective data of each row, and what each source transfers per unit of k, shape (rows, sources)."""
-        values, worth, power = self._parts(theta)
-        transferred = np.maximum(amounts[:, self.sources], _TINY) ** power
-        transferred[amounts[:, self.sources] <= 0] = 0.0
-        return np.exp(values["log_m0"]) + amounts[:, self.own] + transferred @ worth, transferred
+    def bounds(self, losses: Floats, budgets: int) -> tuple[Floats, Floats]:
+        """Lower and upper bounds of theta.
+
+        Args:
+            losses: those seen; E stays below the smallest, and scales follow their size.
+            budgets: how many different sums the amounts have. With one, the common term is the same for all runs and
+                cannot be told from E, so it is left out.
+        """
+        lowest, scale = float(losses.min()), float(np.log(np.median(losses)))
+        rate = (np.log(0.01), np.log(5.0 if budgets == 1 else 2.0))
+        wide = not self.own_counts
+        free = self.own_counts or not self.family.effective
+        saturating = self.family.transfer == "saturating"
+        box = {
+            "log_A": (scale - 12, scale + 6) if free else (scale - 0.5, scale - 0.5),
+            "log_a": rate,
+            "log_m0": (np.log(1e-6), np.log(1e3)) if wide else (np.log(1e-4), np.log(3.0)),
+            "E": (0.0, 0.98 * lowest),
+            "k": (0.0, 1e4 if wide else 5.0),
+            "g": (np.log(0.01), np.log(100.0)) if saturating else (0.05, 1.0),
+            "t": (-3.0, 3.0) if self.family.effective else (-60.0, 60.0),
+            "B": (0.0, 0.0 if budgets == 1 else 3.0 * lowest),
+            "log_b": (np.log(0.3), np.log(0.3)) if budgets == 1 else (np.log(0.01), np.log(2.0)),
+        }
+        low, high = np.zeros(len(self.names)), np.zeros(len(self.names))
+        for name, where in self.at.items():
+            low[where], high[where] = box[name]
+        return low, high
+
+    def starts(self, losses: Floats, budgets: int) -> Floats:
+        """Deterministic starting points, shape (starts, parameters)."""
+        low, high = self.bounds(losses, budgets)
+        lowest, scale = float(losses.min()), float(np.log(np.median(losses)))
+        exponent = np.log(0.3) if self.family.transfer == "saturating" else 0.6
+        found = []
+        for rate in (0.1, 0.3, 0.8):
+            for offset in (0.02, 0.2):
+                for worth in (0.05, 0.4):
+                    guess = {"log_A": scale - 0.5, "log_a": np.log(rate), "log_m0": np.log(offset)}
+                    guess |= {"E": 0.3 * lowest, "k": worth, "g": exponent, "t": 0.0, "B": 0.2 * lowest}
+                    guess |= {"log_b": np.log(0.3)}
+                    theta = np.zeros(len(self.names))
+                    for name, where in self.at.items():
+                        theta[where] = guess[name]
+                    found.append(np.clip(theta, low, high))
+        return np.unique(np.array(found), axis=0)
+
+    def priors(self) -> tuple[Floats, Floats]:
+        """Centres and widths of weak priors; an infinite width is none.
+
+        They are worth one observation each: they decide where the data do not (the exponent of a source that
+        transfers nothing) and hold back terms that few runs cannot tell apart.
+        """
+        box = {
+            "log_a": (np.log(0.3), 1.5),
+            "log_m0": (np.log(0.05), 4.0),
+            "g": (np.log(0.3), 2.0) if self.family.transfer == "saturating" else (0.6, 0.5),
+            "t": (0.0, 0.05) if self.family.effective else (0.0, np.inf),
+            "log_b": (np.log(0.3), 1.0),
+        }
+        if self.own_counts:
+            box["k"] = (0.0, 1.0)
+        centres, widths = np.zeros(len(self.names)), np.full(len(self.names), np.inf)
+        for name, (centre, width) in box.items():
+            centres[self.at[name]], widths[self.at[name]] = centre, width
+        return centres, widths
+
+    # Evaluation
+
+    def _one(self, theta: Floats, name: str) -> Floats:
+        """A scalar parameter as (..., 1), zero where the family has none."""
+        return theta[..., self.at[name]].sum(axis=-1, keepdims=True)
+
+    def _units(self, amounts: Floats) -> tuple[Floats, Floats]:
+        """What x is measured in, and the sums M as (..., rows, 1)."""
+        total = np.maximum(amounts.sum(axis=-1, keepdims=True), _TINY)
+        return (amounts / total if self.family.in_shares else amounts), total
+
+    def _transfer(self, theta: Floats, units: Floats) -> tuple[Floats, Floats, Floats]:
+        """T_j / k_j of each source, its derivative by u_j, and by the parameter g; shapes (..., rows, sources)."""
+        given, g = units[..., self.sources], theta[..., None, self.at["g"]]
+        if self.family.transfer == "saturating":
+            saturation = np.exp(g)
+            part = 1.0 / (1.0 + given / saturation)
+            return given * part, part**2, given**2 * part**2 / saturation
+        logs = np.log(np.maximum(given, _TINY))
+        value = np.exp(g * logs) * (given > 0)
+        return value, g * np.exp((g - 1) * logs), value * logs
+
+    def _effective(self, theta: Floats, units: Floats, transferred: Floats) -> Floats:
+        offset = np.exp(theta[..., self.at["log_m0"]]).sum(axis=-1, keepdims=True)
+        x = offset + np.einsum("...rs,...s->...r", transferred, theta[..., self.at["k"]])
+        if self.own_counts:
+            x = x + units[..., self.own]
+        return np.maximum(x, 1e-9)
+
+    def _main(self, theta: Floats, amounts: Floats, units: Floats, total: Floats, x: Floats | None) -> Floats:
+        z = self._one(theta, "log_A")
+        if x is not None:
+            z = z - self._rate(theta) * np.log(x)
+        if self.family.tilt:
+            z = z + np.einsum("...rd,...d->...r", amounts / total, theta[..., self.at["t"]])
+        return np.exp(np.broadcast_to(z, np.broadcast_shapes(z.shape, amounts.shape[:-1])))
+
+    def _rate(self, theta: Floats) -> Floats:
+        return np.exp(self._one(theta, "log_a")) if self.family.rate else np.ones(theta.shape[:-1] + (1,))
 
     def predict(self, theta: Floats, amounts: Floats) -> Floats:
-        """Losses of rows of amounts, shape (rows, domains) in, (rows,) out."""
-        values, _, _ = self._parts(theta)
-        effective, _ = self._effective(theta, amounts)
-        loss = values.get("E", 0.0) + np.exp(values["log_A"] - np.exp(values["log_a"]) * np.log(effective))
-        if self.family.common:
-            total = np.maximum(amounts.sum(axis=1), _TINY)
-            loss = loss + np.exp(values["log_B"] - np.exp(values["log_b"]) * np.log(total))
-        return loss
+        """Losses of rows of amounts."""
+        units, total = self._units(amounts)
+        x = None
+        if self.family.effective:
+            x = self._effective(theta, units, self._transfer(theta, units)[0])
+        return self._one(theta, "E") + self._main(theta, amounts, units, total, x) + self._common(theta, total)
+
+    def _common(self, theta: Floats, total: Floats) -> Floats:
+        if not self.family.common:
+            return np.zeros(1)
+        return self._one(theta, "B") * np.exp(-np.exp(self._one(theta, "log_b")) * np.log(total[..., 0]))
 
     def jacobian(self, theta: Floats, amounts: Floats) -> Floats:
-        """Derivatives of the losses by theta, shape (rows, parameters)."""
-        values, worth, _ = self._parts(theta)
-        effective, transferred = self._effective(theta, amounts)
-        rate = np.exp(values["log_a"])
-        main = np.exp(values["log_A"] - rate * np.log(effective))
-        by_effective = -rate * main / effective
-        logs = np.log(np.maximum(amounts[:, self.sources], _TINY))
-        columns = [main, -rate * np.log(effective) * main, by_effective * np.exp(values["log_m0"])]
-        columns += [np.ones(len(amounts))] if self.family.floor else []
-        columns += list((by_effective[:, None] * transferred).T)
-        columns += list((by_effective[:, None] * transferred * worth * logs).T)
+        """Derivatives of the losses by theta, shape (..., rows, parameters)."""
+        units, total = self._units(amounts)
+        x, transferred, by_g = None, None, None
+        if self.family.effective:
+            transferred, _, by_g = self._transfer(theta, units)
+            x = self._effective(theta, units, transferred)
+        main = self._main(theta, amounts, units, total, x)
+        result = np.zeros((*main.shape, len(self.names)))
+        result[..., self.at["log_A"]] = main[..., None]
+        if x is not None:
+            rate = self._rate(theta)
+            by_x = (-rate * main / x)[..., None]
+            if self.family.rate:
+                result[..., self.at["log_a"]] = (-rate * np.log(x) * main)[..., None]
+                result[..., self.at["log_m0"]] = by_x * np.exp(self._one(theta, "log_m0"))[..., None]
+            result[..., self.at["k"]] = by_x * transferred
+            result[..., self.at["g"]] = by_x * by_g * theta[..., None, self.at["k"]]
+        if self.family.floor:
+            result[..., self.at["E"]] = 1.0
+        if self.family.tilt:
+            result[..., self.at["t"]] = main[..., None] * (amounts / total)
         if self.family.common:
-            total, decay = np.maximum(amounts.sum(axis=1), _TINY), np.exp(values["log_b"])
-            common = np.exp(values["log_B"] - decay * np.log(total))
-            columns += [common, -decay * np.log(total) * common]
-        return np.stack(columns, axis=1)
+            rate, logs = np.exp(self._one(theta, "log_b")), np.log(total[..., 0])
+            result[..., self.at["B"]] = np.exp(-rate * logs)[..., None]
+            result[..., self.at["log_b"]] = (-rate * logs * self._common(theta, total))[..., None]
+        return result
 
     def gradient(self, theta: Floats, amounts: Floats) -> Floats:
-        """Derivatives of the losses by the amounts, shape (rows, domains); large where a source is near zero."""
-        values, worth, power = self._parts(theta)
-        effective, _ = self._effective(theta, amounts)
-        rate = np.exp(values["log_a"])
-        by_effective = -rate * np.exp(values["log_A"] - (rate + 1) * np.log(effective))
-        result = np.zeros_like(amounts)
-        result[:, self.own] = by_effective
-        given = np.maximum(amounts[:, self.sources], _TINY)
-        result[:, self.sources] = by_effective[:, None] * worth * power * given ** (power - 1)
+        """Derivatives of the losses by the amounts, shape (..., rows, domains); large where a source is near zero."""
+        units, total = self._units(amounts)
+        x, in_shares = None, np.zeros(1)
+        by_units = np.zeros(np.broadcast_shapes(theta.shape[:-1] + (1, 1), amounts.shape))
+        if self.family.effective:
+            transferred, slope, _ = self._transfer(theta, units)
+            x = self._effective(theta, units, transferred)
+            by_units[..., self.sources] = theta[..., None, self.at["k"]] * slope
+            if self.own_counts:
+                by_units[..., self.own] += 1.0
+        main = self._main(theta, amounts, units, total, x)
+        if x is not None:
+            by_units *= (-self._rate(theta) * main / x)[..., None]
+        if self.family.tilt:
+            in_shares = main[..., None] * theta[..., None, self.at["t"]]
+        if self.family.in_shares:
+            in_shares, by_units = by_units, np.zeros(1)
+        # h = m / M, so d/dm_k of a function of h is (its derivative by h_k less its mean under h) / M.
+        average = (in_shares * amounts / total).sum(axis=-1, keepdims=True)
+        result = by_units + (in_shares - average) / total
         if self.family.common:
-            total, decay = np.maximum(amounts.sum(axis=1), _TINY), np.exp(values["log_b"])
-            result -= (decay * np.exp(values["log_B"] - (decay + 1) * np.log(total)))[:, None]
+            result = result - (np.exp(self._one(theta, "log_b")) * self._common(theta, total))[..., None] / total
         return result
+
+    def curvature(self, theta: Floats, amounts: Floats) -> tuple[Floats, Floats, Floats]:
+        """Loss, gradient and Hessian by the amounts at a fixed total, for one row: (...,), (..., D), (..., D, D).
+
+        The total is held, so the gradient may differ from `gradient` by the same number in every entry.
+        """
+        rows = amounts[..., None, :]
+        units, total = self._units(rows)
+        loss = self.predict(theta, rows)[..., 0]
+        scale = 1.0 / total[..., 0, :] if self.family.in_shares else np.ones_like(total[..., 0, :])
+        gradient = np.zeros(np.broadcast_shapes(theta.shape[:-1] + (1,), amounts.shape))
+        hessian = np.zeros((*gradient.shape, self.count))
+        x = None
+        if self.family.effective:
+            transferred, slope, _ = self._transfer(theta, units)
+            x = self._effective(theta, units, transferred)
+            by_x = np.zeros_like(gradient)
+            by_x[..., self.sources] = (theta[..., None, self.at["k"]] * slope)[..., 0, :]
+            if self.own_counts:
+                by_x[..., self.own] += 1.0
+            ratio = self._rate(theta) / x
+            gradient = -ratio * by_x * scale
+            hessian += (ratio / x)[..., None] * (by_x[..., :, None] * by_x[..., None, :]) * scale[..., None] ** 2
+            bend = np.zeros_like(gradient)
+            bend[..., self.sources] = self._bend(theta, units)[..., 0, :]
+            index = np.arange(self.count)
+            hessian[..., index, index] -= ratio * bend * scale**2
+        main = self._main(theta, rows, units, total, x)
+        if self.family.tilt:
+            gradient = gradient + theta[..., self.at["t"]] / total[..., 0, :]
+        hessian = main[..., None] * (hessian + gradient[..., :, None] * gradient[..., None, :])
+        return loss, main * gradient, hessian
+
+    def _bend(self, theta: Floats, units: Floats) -> Floats:
+        """Second derivatives of k_j T_j by u_j, shape (..., rows, sources); never positive."""
+        given, g = units[..., self.sources], theta[..., None, self.at["g"]]
+        worth = theta[..., None, self.at["k"]]
+        if self.family.transfer == "saturating":
+            saturation = np.exp(g)
+            return -2.0 * worth / saturation / (1.0 + given / saturation) ** 3
+        return worth * g * (g - 1) * np.exp((g - 2) * np.log(np.maximum(given, _TINY)))
 
     def exchange(self, theta: Floats, amounts: Floats) -> Floats:
         """What one more unit of each domain is worth in units of the own domain, at one point, shape (domains,)."""
-        gradient = self.gradient(theta, amounts[None])[0]
-        return gradient / gradient[self.own]
+        if self.own is None:
+            raise ValueError("a loss of no domain has no own unit to count in")
+        gradient = self.gradient(theta, amounts[None])[..., 0, :]
+        return gradient / gradient[..., self.own, None]
 
-    def expression(self, theta: Floats, amounts: Any) -> Any:
-        """The loss as a cvxpy expression, convex by the rules of disciplined convex programming.
+    def conditions(self, theta: Floats) -> dict[str, bool]:
+        """The conditions of convexity, checked on the numbers; theta may have leading axes."""
+        found = {"A, a > 0 by construction": True}
+        if self.sources:
+            found["transfer is nonnegative"] = bool((theta[..., self.at["k"]] >= 0).all())
+            g = theta[..., self.at["g"]]
+            if self.family.transfer == "power":
+                found["transfer exponents are in (0, 1]"] = bool(((g > 0) & (g <= 1)).all())
+        if self.family.common:
+            found["the common term falls with data"] = bool((theta[..., self.at["B"]] >= 0).all())
+        return found
+
+    def terms(self, theta: Floats, amounts: Any, program: Any) -> tuple[float, list[Any]]:
+        """The loss for a convex program: the constant E, and the terms added to it.
 
         Args:
-            amounts: an affine cvxpy expression of shape (domains,), nonnegative.
+            amounts: an affine expression of shape (domains,), nonnegative; its sum is fixed where the family needs it.
+            program: states concave parts and terms; see `mixlang.allocate.cones`.
         """
-        import cvxpy as cp
-
-        values, worth, power = self._parts(theta)
-        effective = np.exp(values["log_m0"]) + amounts[self.own]
-        for index, gain, exponent in zip(self.sources, worth, power, strict=True):
-            if gain > 0:
-                effective = effective + gain * cp.power(amounts[index], float(exponent), approx=False)
-        rate, scale = float(np.exp(values["log_a"])), float(np.exp(values["log_A"]))
-        loss = values.get("E", 0.0) + scale * cp.power(effective, -rate, approx=False)
-        if self.family.common:
-            decay, weight = float(np.exp(values["log_b"])), float(np.exp(values["log_B"]))
-            loss = loss + weight * cp.power(cp.sum(amounts), -decay, approx=False)
-        return loss
-
-    def log_expression(self, theta: Floats, amounts: Any) -> Any:
-        """The logarithm of the loss as a convex cvxpy expression: log-sum-exp of the logarithms of its terms."""
-        import cvxpy as cp
-
-        values, worth, power = self._parts(theta)
-        effective = np.exp(values["log_m0"]) + amounts[self.own]
-        for index, gain, exponent in zip(self.sources, worth, power, strict=True):
-            if gain > 0:
-                effective = effective + gain * cp.power(amounts[index], float(exponent), approx=False)
-        terms = [values["log_A"] - float(np.exp(values["log_a"])) * cp.log(effective)]
-        if values.get("E", 0.0) > 0:
-            terms.append(cp.Constant(np.log(values["E"])))
-        if self.family.common:
-            terms.append(values["log_B"] - float(np.exp(values["log_b"])) * cp.log(cp.sum(amounts)))
-        return terms[0] if len(terms) == 1 else cp.log_sum_exp(cp.hstack(terms))
+        values = {name: float(self._one(theta, name)[0]) for name in ("log_A", "E", "B", "log_b")}
+        x, tilt = None, None
+        if self.family.effective:
+            units = amounts / program.total if self.family.in_shares else amounts
+            worth, g = theta[self.at["k"]], theta[self.at["g"]]
+            x = float(np.exp(theta[self.at["log_m0"]]).sum())
+            x = x + program.transferred(units, self.sources, worth, g, self.family.transfer)
+            if self.own_counts:
+                x = x + units[self.own]
+        if self.family.tilt:
+            tilt = (theta[self.at["t"]] / program.total) @ amounts
+        terms = [program.term(values["log_A"], x, float(self._rate(theta)[0]), tilt)]
+        if self.family.common and values["B"] > 0:
+            total = program.total if program.total is not None else amounts.sum()
+            terms.append(program.term(np.log(values["B"]), total, float(np.exp(values["log_b"])), None))
+        return values["E"], terms

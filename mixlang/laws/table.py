@@ -1,9 +1,10 @@
-"""The table laws are fitted on: a row a run, its amounts by domain and its losses by evaluated domain."""
+"""The table laws are fitted on: a row a run, its amounts by domain and its losses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,36 @@ from numpy.typing import NDArray
 from mixlang.errors import InputError
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LEAST_NOISE = 0.01
+"""Relative seed noise assumed where there are no replicates, or implausibly little spread."""
+
+_PRIOR_FREEDOM = 4
+"""How many degrees of freedom the pooled noise is worth beside the spread of one point's own replicates."""
 
 
 @dataclass(frozen=True)
 class LossTable:
-    """Runs and their losses, columns joined by domain name.
+    """Runs and their losses, columns joined by name, rows in an order of their own contents.
+
+    The order of the rows it is made from decides nothing: they are sorted by amounts, seed and losses.
 
     Attributes:
-        domains: names; the order of the columns of both arrays.
-        amounts: samples, shape (runs, domains).
-        losses: held-out losses, same shape.
-        means: the losses of predicting the mean intensity, shape (domains,); None where unknown.
+        domains: names of what is trained on; the columns of `amounts`.
+        names: names of the losses; the columns of `losses`. A loss named as a domain is the loss on that domain.
+        amounts: in any one unit (samples, tokens), shape (runs, domains).
+        losses: finite and positive, shape (runs, losses).
+        means: the losses of predicting the mean intensity, shape (losses,); None where unknown.
         seeds: shape (runs,).
     """
 
     domains: tuple[str, ...]
+    names: tuple[str, ...]
     amounts: Floats
     losses: Floats
     means: Floats | None
-    seeds: NDArray[np.int64]
+    seeds: Ints
 
     @classmethod
     def of(cls, domains: Sequence[str], runs: Sequence[dict[str, Any]]) -> LossTable:
@@ -53,18 +65,77 @@ class LossTable:
         means = None
         if all("mean_losses" in run for run in runs):
             means = np.array([runs[0]["mean_losses"][name] for name in domains], float)
-        return cls(tuple(domains), amounts, losses, means, np.array([run["seed"] for run in runs]))
+        return cls.sorted(tuple(domains), tuple(domains), amounts, losses, means, [run["seed"] for run in runs])
 
-    @property
-    def points(self) -> NDArray[np.int64]:
-        """For each run the number of its distinct amounts vector; runs that share one differ in seed only."""
+    @classmethod
+    def sorted(
+        cls,
+        domains: Sequence[str],
+        names: Sequence[str],
+        amounts: Floats,
+        losses: Floats,
+        means: Floats | None = None,
+        seeds: Sequence[int] | Ints | None = None,
+    ) -> LossTable:
+        """A table from arrays, its rows put in order; without `seeds` all are 0."""
+        kept = np.zeros(len(amounts), np.int64) if seeds is None else np.asarray(seeds, np.int64)
+        keys = np.column_stack([amounts, kept, losses])
+        order = np.lexsort(keys.T[::-1])
+        return cls(tuple(domains), tuple(names), amounts[order], losses[order], means, kept[order])
+
+    def own(self, loss: int) -> int | None:
+        """The column of the domain a loss is on; None where it is on no domain."""
+        name = self.names[loss]
+        return self.domains.index(name) if name in self.domains else None
+
+    @cached_property
+    def totals(self) -> Floats:
+        """The budget of each run, relative to the largest, free of rounding errors."""
+        total = self.amounts.sum(axis=1)
+        return np.round(total / total.max(), 9)
+
+    @cached_property
+    def shares(self) -> Floats:
+        """The mixture of each run."""
+        return self.amounts / self.amounts.sum(axis=1, keepdims=True)
+
+    @cached_property
+    def points(self) -> Ints:
+        """For each run the number of its amounts vector; runs that share one differ in seed only."""
         return np.unique(self.amounts, axis=0, return_inverse=True)[1].reshape(-1)
 
-    def noise(self, domain: int) -> float:
-        """Seed noise of a domain's log loss: the standard deviation within points, pooled; NaN without replicates."""
-        points, logs = self.points, np.log(self.losses[:, domain])
-        parts = [logs[points == point] for point in np.unique(points)]
-        freedom = sum(len(part) - 1 for part in parts)
-        if freedom == 0:
-            return float("nan")
-        return float(np.sqrt(sum(((part - part.mean()) ** 2).sum() for part in parts) / freedom))
+    @cached_property
+    def mixtures(self) -> Ints:
+        """For each run the number of its mixture, whatever its budget."""
+        return np.unique(np.round(self.shares, 6), axis=0, return_inverse=True)[1].reshape(-1)
+
+    @cached_property
+    def groups(self) -> Ints:
+        """For each run the number of its (mixture, seed): what the bootstrap keeps together."""
+        pairs = np.column_stack([self.mixtures, self.seeds])
+        return np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def noise(self, loss: int) -> float:
+        """Seed noise of a log loss: the standard deviation within points, pooled; NaN without replicates."""
+        squares, freedom = self._within(loss)
+        total = int(freedom.sum())
+        return float(np.sqrt(squares.sum() / total)) if total else float("nan")
+
+    def spread(self, loss: int) -> Floats:
+        """Standard deviation of each run's log loss for weighing it, shape (runs,).
+
+        A point's own replicates count beside the pooled noise, which few of them cannot outvote.
+        """
+        squares, freedom = self._within(loss)
+        pooled = self.noise(loss)
+        if np.isnan(pooled):
+            return np.full(len(self.points), LEAST_NOISE)
+        variance = (_PRIOR_FREEDOM * pooled**2 + squares) / (_PRIOR_FREEDOM + freedom)
+        return np.maximum(LEAST_NOISE, np.sqrt(variance))[self.points]
+
+    def _within(self, loss: int) -> tuple[Floats, Ints]:
+        """Sum of squared deviations and degrees of freedom within each point."""
+        logs = np.log(self.losses[:, loss])
+        count = np.bincount(self.points)
+        mean = np.bincount(self.points, logs) / count
+        return np.bincount(self.points, (logs - mean[self.points]) ** 2), count - 1

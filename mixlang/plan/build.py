@@ -212,6 +212,11 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
     objective["weights"] = {name: spec.objective.weights.get(name, 1.0) for name in spec.domains}
     constraints = spec.constraints.model_dump(mode="json")
     constraints["prior"] = constraints["prior"]["kl"]
+    constraints["group"] = {
+        name: {"members": bound.domains, "min": bound.min, "max": bound.max}
+        for name, bound in spec.constraints.group.items()
+    }
+    one_cost = len({domain.cost for domain in spec.domains.values()}) == 1
     problem = {
         "costs": {name: domain.cost for name, domain in spec.domains.items()},
         "available": available,
@@ -219,7 +224,7 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
         "constraints": constraints,
     }
     return {
-        "fit": {"family": spec.law.family},
+        "fit": {**spec.law.model_dump(mode="json"), "fixed_total": one_cost},
         "allocate": {
             **problem,
             "target": spec.budgets.target,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixlang.files import read_json
-from mixlang.laws import FittedLaw, read_fit
+from mixlang.laws import Fit, read_fit
 from mixlang.report.svg import Chart, colour, heat_map, share_bars
 
 _STYLE = """
@@ -53,6 +53,7 @@ def render_report(build: Path, label: str = "", published: str = "") -> str:
         *study.verification_section(),
         *study.curves_section(),
         *study.transfer_section(),
+        *study.structure_section(),
         *study.laws_section(),
         *study.certificate_section(),
         *study.data_section(),
@@ -75,7 +76,7 @@ class _Study:
         self.data = read_json(build / "data.json")["domains"]
         self.runs: list[dict[str, Any]] = read_json(build / "runs.json")["runs"]
         self.fit = read_json(build / "fit.json")
-        self.laws: dict[str, FittedLaw] = read_fit(build / "fit.json")
+        self.laws: Fit = read_fit(build / "fit.json")
         self.allocation = read_json(build / "allocation.json")
         self.verification = read_json(build / "verification.json")
         self.publish = read_json(build / "settings" / "publish.json")
@@ -115,13 +116,56 @@ class _Study:
             [kind, f"{found['objective']:.4f}", *_percent(found["shares"], self.domains)]
             for kind, found in target["baselines"].items()
         ]
-        return [
+        sure = target["intervals"]
+        if sure:
+            ranges = [f"{low:.0%} to {high:.0%}" for low, high in (sure["shares"][name] for name in self.domains)]
+            rows.insert(1, [f"{sure['level']:.0%} interval", "", *ranges])
+        parts = [
             "<h2>Allocation</h2>",
             self._key(),
             f"<figure>{share_bars('Shares of the budget', mixtures, self.domains, 'Shares by mixture')}</figure>",
             _table(["mixture", "predicted objective", *self.domains], rows),
-            '<p class="soft">The objective is relative: 1 is its reference. Lower is better.</p>',
+            _soft(
+                "The objective is relative: 1 is its reference. Lower is better. best_observed is the mixture among the "
+                "probe runs with the lowest predicted objective, no_transfer the optimum of laws of own data only."
+            ),
         ]
+        return parts + (self._gains(sure) if sure else []) + self._path()
+
+    def _gains(self, sure: dict[str, Any]) -> list[str]:
+        rows = [
+            [
+                name,
+                f"{gain['apparent']:+.1%}",
+                f"{gain['corrected']:+.1%}",
+                f"{gain['interval'][0]:+.1%} to {gain['interval'][1]:+.1%}",
+                f"{gain['probability']:.0%}",
+                ", ".join(self.allocation["target"]["baselines"][name]["within_noise"]) or "none",
+            ]
+            for name, gain in sure["gains"].items()
+        ]
+        head = ["predicted gain over", "apparent", "corrected", f"{sure['level']:.0%} interval", "probability"]
+        note = (
+            f"From {sure['draws']} bootstrap draws of the laws. Corrected: less what an optimum of noisy laws flatters "
+            "itself by. Probability: how often the allocation is better under a draw. The last column names losses whose "
+            "predicted difference is smaller than the noise between seeds."
+        )
+        return [_table([*head, "within seed noise"], rows), _soft(note)]
+
+    def _path(self) -> list[str]:
+        found = [step for step in self.allocation["path"] if "shares" in step]
+        if len(found) < 2:
+            return []
+        budgets = [step["budget"] for step in found]
+        alt = "Optimal share of each domain against the budget, on a logarithmic axis"
+        chart = Chart(
+            "Optimal shares by budget", alt, (budgets[0], budgets[-1]), (0.0, 1.0), "budget", "share", linear_y=True
+        )
+        for index, name in enumerate(self.domains):
+            chart.line(budgets, [step["shares"][name] for step in found], index)
+        lost = [step for step in self.allocation["path"] if "reason" in step]
+        note = f" Not solved at {lost[0]['budget']:,.0f}: {escape(lost[0]['reason'])}." if lost else ""
+        return [f"<figure>{chart.render()}</figure>", _soft(f"Beyond the probed budgets this is extrapolation.{note}")]
 
     def verification_section(self) -> list[str]:
         """Measured losses of the mixtures, and predicted against measured."""
@@ -245,8 +289,8 @@ class _Study:
             alt = "Specialist loss divided by the loss after training on another domain alone"
             heading = f"Measured at {largest:,}: specialist / other"
             parts.append(f"<figure>{heat_map(heading, self.domains, self.domains, ratio, alt)}</figure>")
-        exchange = self.allocation["target"]["exchange"]
-        worth = [[exchange[name][source] for source in self.domains] for name in self.domains]
+        amounts = np.array([self.allocation["target"]["amounts"][name] for name in self.domains])
+        worth = [law.law.exchange(law.theta, amounts / law.scale).tolist() for law in self.laws.laws]
         alt = "Fitted worth of one more sample of each domain, in samples of the evaluated domain, at the optimum"
         figure = heat_map("Worth of one sample at the optimum", self.domains, self.domains, worth, alt)
         parts += [f"<figure>{figure}</figure>", "</div>"]
@@ -256,12 +300,33 @@ class _Study:
         )
         return [*parts, _soft(note)]
 
+    def structure_section(self) -> list[str]:
+        """Hubs and islands."""
+        found = self.allocation["target"].get("structure")
+        if not found:
+            return []
+        rows = []
+        for name, entry in found["domains"].items():
+            row = [name]
+            for side in ("giving", "receiving"):
+                value, ends = entry[side], entry.get(f"{side}_interval")
+                row.append(
+                    "-" if value is None else f"{value:.0%}" + (f" [{ends[0]:.0%}, {ends[1]:.0%}]" if ends else "")
+                )
+            rows.append([*row, entry["kind"] or "neither shown"])
+        note = (
+            "Giving: the part of a domain's worth at the optimum that goes to other domains' losses. Receiving: the part of "
+            "its own improvement that others' data bring. A hub gives more than half, an island gives and receives less "
+            "than a tenth, each with its whole 90 % interval."
+        )
+        return ["<h2>Hubs and islands</h2>", _table(["domain", "giving", "receiving", "kind"], rows), _soft(note)]
+
     def laws_section(self) -> list[str]:
         """Which law won where, and by how much."""
-        families = sorted({family for law in self.laws.values() for family in law.scores})
+        families = sorted({family for law in self.laws.laws for family in law.scores})
         rows = [
             [
-                name,
+                law.name,
                 law.law.family.name,
                 f"{law.error:.1%}",
                 _number(None if np.isnan(law.noise) else law.noise, ".1%"),
@@ -269,7 +334,7 @@ class _Study:
                 f"{law.dropped}",
                 *(_number(law.scores.get(family, {}).get("score"), ".1%") for family in families),
             ]
-            for name, law in self.laws.items()
+            for law in self.laws.laws
         ]
         head = [
             "domain",
@@ -281,11 +346,12 @@ class _Study:
             *(f"CV {family}" for family in families),
         ]
         note = (
-            "CV is the mean of two errors: each point left out in turn, and the largest budget left out whole; the law with "
-            "the smallest is used. Rows are set aside for a domain when the run had none of its data, or learned no more "
+            "CV is the mean of two errors: each mixture left out in turn, and the largest budget left out whole; the law "
+            "with the smallest is used. Rows are set aside for a domain when the run had none of its data, or learned no more "
             "than the mean intensity."
         )
-        return ["<h2>Laws</h2>", _table(head, rows), _soft(note)]
+        notes = "".join(f"<li>{escape(item)}</li>" for item in self.laws.notes)
+        return ["<h2>Laws</h2>", _table(head, rows), _soft(note), f"<ul>{notes}</ul>" if notes else ""]
 
     def certificate_section(self) -> list[str]:
         """What proves the allocation."""

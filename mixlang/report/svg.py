@@ -30,11 +30,11 @@ def marker(shape: int, x: float, y: float, fill: str, size: float = 3.4) -> str:
 
 @dataclass
 class Chart:
-    """A chart with two logarithmic axes, filled by `points` and `line`.
+    """A chart with a logarithmic x axis and a logarithmic or linear y axis, filled by `points` and `line`.
 
     Attributes:
         title, alt: heading, and what a screen reader says.
-        x_range, y_range: data ranges; widened a little.
+        x_range, y_range: data ranges; logarithmic ones are widened a little.
     """
 
     title: str
@@ -45,6 +45,7 @@ class Chart:
     y_label: str = ""
     width: int = 340
     height: int = 260
+    linear_y: bool = False
     parts: list[str] = field(default_factory=list)
 
     _left, _right, _top, _bottom = 58, 12, 28, 42
@@ -53,7 +54,8 @@ class Chart:
         low, high = self.x_range
         self.x_range = (low / 1.08, high * 1.08)
         low, high = self.y_range
-        self.y_range = (low / 1.06, high * 1.06)
+        if not self.linear_y:
+            self.y_range = (low / 1.06, high * 1.06)
 
     def x(self, value: float) -> float:
         """Pixels of a data value along x."""
@@ -62,12 +64,10 @@ class Chart:
 
     def y(self, value: float) -> float:
         """Pixels of a data value along y."""
-        low, high = (math.log(edge) for edge in self.y_range)
-        return (
-            self.height
-            - self._bottom
-            - (math.log(value) - low) / (high - low) * (self.height - self._top - self._bottom)
-        )
+        low, high = self.y_range
+        if not self.linear_y:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return self.height - self._bottom - (value - low) / (high - low) * (self.height - self._top - self._bottom)
 
     def points(self, xs: Sequence[float], ys: Sequence[float], series: int, shape: int | None = None) -> None:
         """Mark data."""
@@ -99,7 +99,7 @@ class Chart:
             at = self.x(tick)
             frame.append(f'<line x1="{at:.1f}" y1="{self._top}" x2="{at:.1f}" y2="{bottom}" class="grid"/>')
             frame.append(f'<text x="{at:.1f}" y="{bottom + 14}" text-anchor="middle">{short(tick)}</text>')
-        for tick in ticks(*self.y_range):
+        for tick in (0.0, 0.25, 0.5, 0.75, 1.0) if self.linear_y else ticks(*self.y_range):
             at = self.y(tick)
             frame.append(f'<line x1="{self._left}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}" class="grid"/>')
             frame.append(f'<text x="{self._left - 5}" y="{at + 3.5:.1f}" text-anchor="end">{short(tick)}</text>')

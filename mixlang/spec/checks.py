@@ -13,6 +13,10 @@ _PLATEAU_STEPS = 128
 """Below this many steps a run is likely to have learned little more than the mean intensity."""
 
 
+_FIXED_TOTAL = ("transfer_tilted", "additive", "exponential")
+"""Laws that are convex only among mixtures of one total amount."""
+
+
 class _Findings:
     def __init__(self, marked: Marked) -> None:
         self.marked = marked
@@ -28,7 +32,7 @@ class _Findings:
 def check_meaning(spec: Spec, marked: Marked) -> list[Diagnostic]:
     """Everything that can be said about a valid spec before its data are looked at, in file order."""
     findings = _Findings(marked)
-    for check in (_references, _grid, _budgets, _design, _shares, _model, _subjects):
+    for check in (_references, _grid, _budgets, _design, _shares, _law, _model, _subjects):
         check(spec, findings)
     return sorted(findings.items, key=lambda item: (item.position.line, item.position.column))
 
@@ -43,6 +47,12 @@ def _references(spec: Spec, findings: _Findings) -> None:
             if name not in spec.domains:
                 help = closest(name, names) or f"the domains are {', '.join(names)}"
                 findings.error("MX0201", (*section, name), f"there is no domain '{name}'", help, key=True)
+    for group, bound in spec.constraints.group.items():
+        for index, name in enumerate(bound.domains):
+            if name not in spec.domains:
+                help = closest(name, names) or f"the domains are {', '.join(names)}"
+                path: Path_ = ("constraints", "group", group, "domains", index)
+                findings.error("MX0201", path, f"there is no domain '{name}'", help)
     weights = [spec.objective.weights.get(name, 1.0) for name in names]
     if not any(weights):
         findings.error("MX0202", ("objective", "weights"), "every weight is zero: nothing is left to minimise")
@@ -149,6 +159,15 @@ def _shares(spec: Spec, findings: _Findings) -> None:
     if most < 1 - 1e-12:
         message = f"the maximum shares sum to {most:g}, so the budget cannot be filled"
         findings.error("MX0217", ("constraints", "share"), message, key=True)
+
+
+def _law(spec: Spec, findings: _Findings) -> None:
+    if spec.law.family in _FIXED_TOTAL and len({domain.cost for domain in spec.domains.values()}) > 1:
+        message = f"the law '{spec.law.family}' can only be solved where all costs are equal"
+        findings.error("MX0221", ("law", "family"), message, "use a law of amounts, such as transfer, or auto")
+    if spec.objective.minimize == "robust" and spec.law.draws < 10:
+        message = f"a robust objective needs bootstrap draws; {spec.law.draws} are too few"
+        findings.error("MX0222", ("law", "draws"), message, "use at least 10")
 
 
 def _model(spec: Spec, findings: _Findings) -> None:

@@ -193,16 +193,33 @@ class Design(Section):
 class Law(Section):
     """Which scaling law is fitted."""
 
-    family: Literal["auto", "power", "transfer", "transfer_floor", "transfer_common"] = Field(
+    family: Literal[
         "auto",
-        description="auto: the family with the smallest cross-validated error, for each evaluated domain.",
+        "power",
+        "transfer",
+        "transfer_nofloor",
+        "transfer_common",
+        "transfer_saturating",
+        "transfer_shared",
+        "transfer_tilted",
+        "additive",
+        "exponential",
+    ] = Field("auto", description="auto: the family with the smallest cross-validated error.")
+    choose: Literal["each", "all"] = Field(
+        "each", description="With auto: a family for each evaluated domain, or the best one for all of them."
     )
+    draws: int = Field(100, ge=0, le=1000, description="Bootstrap draws, from which all intervals come.")
 
 
 class Objective(Section):
     """What the allocation minimises, over losses relative to a reference."""
 
-    minimize: Literal["weighted_loss", "geometric_mean", "worst_case"] = "weighted_loss"
+    minimize: Literal["weighted_loss", "geometric_mean", "worst_case", "robust"] = Field(
+        "weighted_loss",
+        description="Of the relative losses: weighted mean, weighted geometric mean, the largest, or (robust) the mean "
+        "of the weighted loss over the worst part of the bootstrap draws of the laws.",
+    )
+    tail: float = Field(0.2, gt=0, le=1, description="robust only: the fraction of draws that is the worst part.")
     weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(
         {}, description="Weight of each domain's loss; 1 where left out."
     )
@@ -225,6 +242,12 @@ class ShareBounds(Section):
         return self
 
 
+class GroupBounds(ShareBounds):
+    """Bounds on the sum of the shares of some domains."""
+
+    domains: list[Name] = Field(min_length=1, max_length=64)
+
+
 class Prior(Section):
     """A pull towards proportional sampling."""
 
@@ -238,6 +261,7 @@ class Constraints(Section):
         32.0, gt=0, description="Largest number of times the target may show each distinct crop of a domain."
     )
     share: dict[str, ShareBounds] = Field({}, description="Bounds on shares, by domain.")
+    group: dict[Name, GroupBounds] = Field({}, description="Bounds on the summed share of a group of domains.")
     prior: Prior = Prior()
 
 

@@ -1,0 +1,108 @@
+"""Questions beside the main one: the allocation over budgets, and the smallest budget that reaches given losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mixlang.allocate.problem import Problem
+from mixlang.allocate.solve import Allocation, solve
+from mixlang.errors import InputError, SolveError
+from mixlang.laws import Fit
+
+
+def path(fit: Fit, settings: Mapping[str, Any], budgets: Sequence[float]) -> list[dict[str, Any]]:
+    """The allocation at each budget: `budget`, `shares`, `predicted`, or `reason` where there is none."""
+    found = []
+    for budget in budgets:
+        try:
+            best = solve(Problem.of(fit, settings, budget))
+        except SolveError as error:
+            found.append({"budget": float(budget), "reason": str(error)})
+            continue
+        answer = best.as_dict()
+        found.append({key: answer[key] for key in ("budget", "shares", "predicted", "objective")})
+    return found
+
+
+def smallest_budget(
+    fit: Fit, settings: Mapping[str, Any], goals: Mapping[str, float], precision: float = 1e-3
+) -> Allocation:
+    """The allocation of the smallest budget whose predicted losses all reach their goals.
+
+    At one budget the question is convex: minimise the worst ratio of a loss to its goal. More budget never makes that
+    worse, so the budget is found by bisection, each step a certified solve.
+
+    Args:
+        goals: a loss for each name that has to be reached.
+        precision: relative, of the budget.
+
+    Raises:
+        InputError: an unknown loss, or a goal that is no positive number.
+        SolveError: no budget reaches the goals; says why.
+    """
+    for name, goal in goals.items():
+        if name not in fit.names:
+            raise InputError(f"there is no loss '{name}'", f"The losses are {', '.join(fit.names)}.")
+        if not (np.isfinite(goal) and goal > 0):
+            raise InputError(f"the goal for '{name}' is {goal:g}; it has to be a positive number")
+        floor = fit[name].floor
+        if goal <= floor:
+            raise SolveError(
+                f"no budget brings '{name}' to {goal:g}: its fitted irreducible loss is {floor:.4g}", "Raise the goal."
+            )
+    if fit.budgets[1] - fit.budgets[0] <= 1e-6 * fit.budgets[1]:
+        raise InputError(
+            "all runs fitted had one budget, so budgets cannot be compared", "Fit runs of several budgets."
+        )
+    asked = {
+        **settings,
+        "objective": {
+            "minimize": "worst_case",
+            "weights": {name: float(name in goals) for name in fit.names},
+            "relative_to": "proportional",
+        },
+        "constraints": {**settings["constraints"], "prior": 0.0},
+    }
+
+    def at(budget: float) -> Allocation:
+        problem = Problem.of(fit, asked, budget)
+        wanted = np.array([[goals.get(name, 1.0) for name in fit.names]])
+        from dataclasses import replace
+
+        return solve(replace(problem, reference=wanted))
+
+    low, high = fit.budgets[0] * 1e-3, fit.budgets[1]
+    best, limit = None, fit.budgets[1] * 1e6
+    while True:
+        try:
+            best = at(high)
+        except SolveError as error:
+            raise SolveError(f"the goals are not reached before the caps: at a budget of {high:g}, {error}") from error
+        if best.objective <= 1:
+            break
+        if high >= limit:
+            worst = max(goals, key=lambda name: best.losses[fit.names.index(name)] / goals[name])
+            reached = best.losses[fit.names.index(worst)]
+            raise SolveError(f"a million times the largest budget fitted leaves '{worst}' at {reached:.4g}")
+        low, high = high, _larger(fit, asked, high, limit)
+    while high / low > 1 + precision:
+        middle = float(np.sqrt(low * high))
+        tried = at(middle)
+        if tried.objective <= 1:
+            best, high = tried, middle
+        else:
+            low = middle
+    return best
+
+
+def _larger(fit: Fit, settings: Mapping[str, Any], budget: float, limit: float) -> float:
+    """Twice the budget, or all that the caps hold if that is less."""
+    available, repetition = settings["available"], settings["constraints"]["repetition"]
+    if available and repetition is not None:
+        held = sum(repetition * available[name]["crops"] * settings["costs"][name] for name in fit.domains)
+        if budget < 0.999 * held < 2 * budget:
+            return 0.999 * held
+    return min(limit, 2 * budget)

@@ -1,0 +1,79 @@
+"""Hubs and islands: who helps whom, at one mixture.
+
+Moving budget into domain j changes loss i (relative) by s_ij a unit of share; s_jj is what j does for itself. `giving`
+of j is the part of its worth that goes to other losses, sum_{i != j} w_i s_ij / sum_i w_i s_ij; `receiving` of i is the
+part of its local improvement that others' data bring, sum_{j != i} y_j s_ij / sum_j y_j s_ij. Both lie between 0 and 1
+(harm counts as 0), do not depend on units, and stay finite where a share goes to zero, as marginal worths do not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixlang.allocate.problem import Problem
+from mixlang.allocate.uncertainty import spread
+
+Floats = NDArray[np.float64]
+
+HUB = 0.5
+"""A hub gives more than this part of its worth to others."""
+
+ISLAND = 0.1
+"""An island neither gives nor receives more than this."""
+
+
+def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
+    """Each domain's giving and receiving with intervals, and what it is.
+
+    A domain is called a hub or an island only where its bootstrap interval says so whole: the lower end of giving above
+    HUB, or the upper ends of giving and receiving below ISLAND. Without draws nothing is called anything.
+
+    Returns:
+        `domains`: by name `giving`, `receiving` (None for a domain without a loss of its own), their intervals, `kind`:
+        hub, island or None; `elasticity`: for each loss and domain, by how many percent one percent more data of the
+        domain lowers the loss.
+    """
+    giving, receiving, elasticity = _measures(problem, shares)
+    drawn = [_measures(problem.under(draw), shares)[:2] for draw in range(problem.fit.draws)]
+    domains: dict[str, Any] = {}
+    for index, name in enumerate(problem.domains):
+        has = not np.isnan(receiving[index])
+        entry: dict[str, Any] = {"giving": float(giving[index]), "receiving": float(receiving[index]) if has else None}
+        entry["kind"] = None
+        if drawn:
+            gives = spread(np.array([draw[0][index] for draw in drawn]))
+            gets = spread(np.array([draw[1][index] for draw in drawn])) if has else None
+            entry |= {"giving_interval": gives, "receiving_interval": gets}
+            if gives[0] > HUB:
+                entry["kind"] = "hub"
+            elif gets is not None and gives[1] < ISLAND and gets[1] < ISLAND:
+                entry["kind"] = "island"
+        domains[name] = entry
+    table = {
+        loss: dict(zip(problem.domains, row, strict=True))
+        for loss, row in zip(problem.fit.names, elasticity.tolist(), strict=True)
+    }
+    return {"domains": domains, "elasticity": table}
+
+
+def _measures(problem: Problem, shares: Floats) -> tuple[Floats, Floats, Floats]:
+    losses = problem.losses(shares)
+    # Along the simplex only differences of slopes count, but what data do by themselves needs the slopes as they are.
+    slopes = np.maximum(0.0, -problem.jacobian(shares) / losses[:, None])
+    elasticity = slopes * shares
+    own = np.zeros_like(slopes, bool)
+    for row, law in enumerate(problem.fit.laws):
+        if law.law.own is not None:
+            own[row, law.law.own] = True
+    weighted = problem.weights[:, None] * slopes
+    total = weighted.sum(axis=0)
+    giving = np.where(total > 0, (weighted * ~own).sum(axis=0) / np.where(total > 0, total, 1.0), 0.0)
+    receiving = np.full(len(shares), np.nan)
+    for row, law in enumerate(problem.fit.laws):
+        if law.law.own is not None:
+            whole = elasticity[row].sum()
+            receiving[law.law.own] = 1 - elasticity[row, law.law.own] / whole if whole > 0 else 0.0
+    return giving, receiving, elasticity

@@ -1,0 +1,215 @@
+"""Fitted laws: what they predict, how sure they are, and the file they are kept in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixlang.errors import InputError
+from mixlang.files import read_json
+from mixlang.laws.families import FAMILIES, Law
+
+Floats = NDArray[np.float64]
+
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class FittedLaw:
+    """The law of one loss.
+
+    Attributes:
+        name: of the loss; law, theta: the family and its parameters, of amounts in units of `scale`.
+        error: root mean square of the relative (log) error on the rows used.
+        noise: seed noise of the log loss; NaN without replicates.
+        scores: for each family tried, cross-validated errors: `mixture`, `budget`, and `score`, their mean.
+        used, dropped: rows fitted, and rows left out because the run had learned nothing for the domain.
+        least_share: smallest share of its own data among the rows fitted, 0 for a loss of no domain; below it the
+            law was never observed.
+        draws: parameters refitted to bootstrap draws, shape (draws, parameters); draw b of all laws of a fit belongs
+            to the same resampled runs.
+        own_only: parameters of the `power` law fitted to the same rows, None for a loss of no domain or where too few
+            runs tell it; what would be believed without transfer.
+        diagnosis: see `mixlang.laws.diagnosis`.
+    """
+
+    name: str
+    law: Law
+    theta: Floats
+    scale: float
+    error: float
+    noise: float
+    scores: dict[str, dict[str, float]]
+    used: int
+    dropped: int
+    least_share: float
+    draws: Floats
+    own_only: Floats | None = None
+    diagnosis: dict[str, Any] = field(default_factory=dict)
+
+    def predict(self, amounts: Floats) -> Floats:
+        """Losses of rows of amounts, shape (rows, domains)."""
+        return self.law.predict(self.theta, np.atleast_2d(amounts) / self.scale)
+
+    def gradient(self, amounts: Floats) -> Floats:
+        """Derivatives of the losses by the amounts, shape (rows, domains)."""
+        return self.law.gradient(self.theta, np.atleast_2d(amounts) / self.scale) / self.scale
+
+    @property
+    def floor(self) -> float:
+        """The irreducible loss E; 0 for families without one."""
+        return float(self.theta[self.law.at["E"]].sum())
+
+    def as_dict(self, domains: tuple[str, ...]) -> dict[str, Any]:
+        """The fitted law as JSON; NaN becomes null, columns become names."""
+        return {
+            "family": self.law.family.name,
+            "own": None if self.law.own is None else domains[self.law.own],
+            "parameters": dict(zip(_named(self.law, domains), self.theta.tolist(), strict=True)),
+            "error": self.error,
+            "noise": None if math.isnan(self.noise) else self.noise,
+            "scores": self.scores,
+            "rows_used": self.used,
+            "rows_dropped": self.dropped,
+            "least_share": self.least_share,
+            "diagnosis": self.diagnosis,
+            "own_only": None if self.own_only is None else self.own_only.tolist(),
+            "draws": [[float(f"{value:.7g}") for value in draw] for draw in self.draws.tolist()],
+        }
+
+
+def _named(law: Law, domains: tuple[str, ...]) -> list[str]:
+    """Parameter names with domain names for columns: `k_2` as `k_pet`."""
+    named = []
+    for name in law.names:
+        kind, _, column = name.rpartition("_")
+        named.append(f"{kind}_{domains[int(column)]}" if column.isdigit() else name)
+    return named
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The laws of all losses of a table.
+
+    Attributes:
+        domains: the columns of every amounts array; laws: in the order of the losses.
+        budgets: smallest and largest sum of amounts fitted.
+        scale: the unit of the laws' parameters, the largest sum.
+        mixtures: the different mixtures among the runs, shape (mixtures, domains).
+        notes: what a reader has to know before trusting them, in words.
+    """
+
+    domains: tuple[str, ...]
+    laws: tuple[FittedLaw, ...]
+    budgets: tuple[float, float]
+    scale: float
+    mixtures: Floats
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The losses."""
+        return tuple(law.name for law in self.laws)
+
+    @property
+    def draws(self) -> int:
+        """How many bootstrap draws there are."""
+        return min(len(law.draws) for law in self.laws)
+
+    def __getitem__(self, name: str) -> FittedLaw:
+        return self.laws[self.names.index(name)]
+
+    def predict(self, amounts: Floats) -> Floats:
+        """Losses of rows of amounts, shape (rows, losses)."""
+        return np.stack([law.predict(amounts) for law in self.laws], axis=-1)
+
+    def predict_draws(self, amounts: Floats) -> Floats:
+        """The same under each bootstrap draw, shape (draws, rows, losses)."""
+        units = np.atleast_2d(amounts) / self.scale
+        return np.stack([law.law.predict(law.draws[: self.draws], units) for law in self.laws], axis=-1)
+
+    def interval(self, amounts: Floats, level: float = 0.9) -> tuple[Floats, Floats]:
+        """Lower and upper ends of the bootstrap intervals of the losses, each of shape (rows, losses)."""
+        tail = (1 - level) / 2
+        low, high = np.quantile(self.predict_draws(amounts), [tail, 1 - tail], axis=0)
+        return low, high
+
+    def without_transfer(self) -> Fit | None:
+        """The same losses under own-data laws; None where one of them has none."""
+        if any(law.own_only is None for law in self.laws):
+            return None
+        laws = tuple(
+            replace(
+                law,
+                law=Law(FAMILIES["power"], law.law.own, len(self.domains)),
+                theta=law.own_only,
+                draws=np.zeros((0, 4)),
+            )
+            for law in self.laws
+        )
+        return replace(self, laws=laws)
+
+    @property
+    def fixed_total(self) -> list[str]:
+        """Losses whose law is convex only among mixtures of one total amount."""
+        return [law.name for law in self.laws if law.law.family.fixed_total]
+
+    def document(self) -> dict[str, Any]:
+        """The fit as the JSON document that `read_fit` reads."""
+        return {
+            "version": VERSION,
+            "domains": list(self.domains),
+            "losses": list(self.names),
+            "scale": self.scale,
+            "budgets": list(self.budgets),
+            "mixtures": [[float(f"{share:.7g}") for share in row] for row in self.mixtures.tolist()],
+            "notes": list(self.notes),
+            "laws": {law.name: law.as_dict(self.domains) for law in self.laws},
+        }
+
+
+def read_fit(path: Path) -> Fit:
+    """Read the laws a fit file holds.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    value = read_json(path)
+    try:
+        if value["version"] != VERSION:
+            raise InputError(f"{path} is of format {value['version']}, this mixlang reads {VERSION}", "Fit again.")
+        domains = tuple(value["domains"])
+        laws = tuple(_read_law(name, value["laws"][name], domains, value["scale"]) for name in value["losses"])
+        mixtures = np.array(value["mixtures"], float).reshape(-1, len(domains))
+        low, high = value["budgets"]
+        return Fit(domains, laws, (low, high), value["scale"], mixtures, tuple(value["notes"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not hold fitted laws ({error})", "Make it with 'mixlang fit'.") from error
+
+
+def _read_law(name: str, entry: Mapping[str, Any], domains: tuple[str, ...], scale: float) -> FittedLaw:
+    own = None if entry["own"] is None else domains.index(entry["own"])
+    law = Law(FAMILIES[entry["family"]], own, len(domains))
+    theta = np.array([entry["parameters"][parameter] for parameter in _named(law, domains)], float)
+    draws = np.array(entry["draws"], float).reshape(-1, len(theta))
+    return FittedLaw(
+        name,
+        law,
+        theta,
+        scale,
+        entry["error"],
+        float("nan") if entry["noise"] is None else entry["noise"],
+        entry["scores"],
+        entry["rows_used"],
+        entry["rows_dropped"],
+        entry["least_share"],
+        draws,
+        None if entry["own_only"] is None else np.array(entry["own_only"], float),
+        entry["diagnosis"],
+    )

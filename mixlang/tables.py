@@ -1,0 +1,235 @@
+"""Bring your own results: fit, predict and allocate from CSV tables, without a scan or a training run of ours."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixlang.console import say
+from mixlang.errors import InputError
+from mixlang.files import file_digest, read_json, write_json, write_text
+from mixlang.spec.diagnostics import closest
+
+
+def fit_tables(
+    mixtures: Path,
+    losses: Path,
+    out: Path,
+    key: str = "index",
+    budget: str | None = None,
+    seed: str | None = None,
+    ignored: Sequence[str] = (),
+    law: str = "auto",
+    choose: str = "each",
+    draws: int = 100,
+) -> None:
+    """Fit laws to two tables and write them to `out`; says on standard error what was found.
+
+    Raises:
+        InputError: a table that cannot be trusted, or runs that cannot identify the laws.
+    """
+    from mixlang.laws import fit_laws
+    from mixlang.laws.csv_tables import read_tables
+
+    table, notes = read_tables(mixtures, losses, key, budget, seed, ignored)
+    say(f"{len(table.losses)} runs, {len(table.domains)} domains, {len(table.names)} losses, joined on '{key}'")
+    anonymous = [name for name in table.names if name not in table.domains]
+    if anonymous:
+        notes += (
+            f"{len(anonymous)} of {len(table.names)} losses are named as no domain ({anonymous[0]}, ...), so none of the "
+            "domains counts as their own data",
+        )
+    found = fit_laws(table, law, choose, draws=draws)  # type: ignore[arg-type]
+    document = found.document()
+    document["notes"] = [*notes, *found.notes]
+    document["source"] = {
+        "key": key,
+        "budget": budget,
+        "mixtures": {"file": mixtures.name, "sha256": file_digest(mixtures)},
+        "losses": {"file": losses.name, "sha256": file_digest(losses)},
+    }
+    write_json(out, document)
+    for note in document["notes"]:
+        say(f"note: {note}")
+    width = max(len(name) for name in found.names)
+    for one in found.laws:
+        noise = "unknown" if np.isnan(one.noise) else f"{one.noise:.1%}"
+        score = one.scores.get(one.law.family.name, {}).get("score")
+        tested = "" if score is None else f", cross-validated {score:.2%}"
+        say(f"{one.name:{width}}  {one.law.family.name:20} error {one.error:.2%}{tested}, seed noise {noise}")
+    say(f"wrote {out}")
+
+
+def predict_table(
+    fit: Path,
+    mixtures: Path,
+    out: Path | None,
+    key: str | None = None,
+    budget: str | None = None,
+    at: float | None = None,
+) -> None:
+    """Predict the losses of a table of mixtures, as CSV: the key first, then a column a loss.
+
+    Args:
+        key, budget: columns; those the laws were fitted with, if left out.
+        at: one budget for all rows, instead of a column.
+
+    Raises:
+        InputError: a table that cannot be trusted, or a budget that the laws cannot speak of.
+    """
+    from mixlang.laws import read_fit
+    from mixlang.laws.csv_tables import read_mixtures
+
+    laws, source = read_fit(fit), read_json(fit).get("source", {})
+    key = key or source.get("key") or "index"
+    single = laws.budgets[1] - laws.budgets[0] <= 1e-6 * laws.budgets[1]
+    if budget is None and at is None:
+        budget = source.get("budget")
+        if budget is None and not single:
+            raise InputError("the laws were fitted at several budgets; which is meant here?", "Give --budget or --at.")
+    found = read_mixtures(mixtures, key, None if at is not None else budget, given=at or laws.budgets[1])
+    unknown = [name for name in found.domains if name not in laws.domains]
+    if unknown:
+        raise InputError(f"{mixtures}:1: the laws have no domain '{unknown[0]}'", _known(unknown[0], laws.domains))
+    missing = [name for name in laws.domains if name not in found.domains]
+    if missing:
+        raise InputError(f"{mixtures}:1: there is no column for '{missing[0]}'", "A share of 0 has to be said.")
+    if single and not np.allclose(found.budgets, laws.budgets[1], rtol=0.01):
+        raise InputError(f"all runs fitted had a budget of {laws.budgets[1]:g}, so nothing is known about others")
+    for note in found.notes:
+        say(f"note: {note}")
+    order = [found.domains.index(name) for name in laws.domains]
+    predicted = laws.predict(found.amounts[:, order])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([key, *laws.names])
+    writer.writerows([label, *map(repr, row)] for label, row in zip(found.sheet.keys, predicted.tolist(), strict=True))
+    if out is None:
+        print(text.getvalue(), end="")
+        return
+    write_text(out, text.getvalue())
+    say(f"wrote {out}: {len(predicted)} rows, {len(laws.names)} losses")
+
+
+def allocate_fit(
+    fit: Path,
+    out: Path | None,
+    budget: float | None = None,
+    objective: str = "weighted_loss",
+    weights: Mapping[str, float] | None = None,
+    available: Path | None = None,
+    repetition: float | None = None,
+    shares: Mapping[str, tuple[float, float]] | None = None,
+    groups: Mapping[str, tuple[Sequence[str], float, float]] | None = None,
+    costs: Mapping[str, float] | None = None,
+    prior: float = 0.0,
+    tail: float = 0.2,
+    reach: Mapping[str, float] | None = None,
+    path: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Solve an allocation under fitted laws; writes it to `out` if given.
+
+    Args:
+        budget: the largest one fitted, if left out.
+        weights: of losses, 1 where left out; shares: bounds by domain; groups: members and bounds by name.
+        available: a CSV of what there is of each domain; repetition: how often it may be seen.
+        reach: goals for losses; then the smallest budget that reaches them is the answer.
+        path: also solve at these budgets.
+
+    Returns:
+        The answer, see `mixlang.allocate.answer`.
+
+    Raises:
+        InputError: unknown names or values that make no sense.
+        SolveError: no mixture satisfies the constraints, or no proven optimum.
+    """
+    from mixlang.allocate import answer, smallest_budget
+    from mixlang.allocate import path as path_of
+    from mixlang.laws import read_fit
+    from mixlang.laws.csv_tables import read_available
+
+    laws = read_fit(fit)
+    if repetition is not None and available is None:
+        raise InputError("a repetition cap needs to know how much there is", "Give --available FILE.")
+    for kind, names, known in (
+        ("weights", weights, laws.names),
+        ("reach", reach, laws.names),
+        ("share", shares, laws.domains),
+        ("cost", costs, laws.domains),
+    ):
+        _refuse_unknown(kind, names or {}, known)
+    settings = {
+        "costs": {name: (costs or {}).get(name, 1.0) for name in laws.domains},
+        "available": read_available(available, laws.domains) if available else None,
+        "objective": {
+            "minimize": objective,
+            "weights": dict(weights or {}),
+            "relative_to": "proportional" if available else "uniform",
+            "tail": tail,
+        },
+        "constraints": {
+            "repetition": repetition,
+            "share": {name: {"min": low, "max": high} for name, (low, high) in (shares or {}).items()},
+            "group": {
+                name: {"members": list(members), "min": low, "max": high}
+                for name, (members, low, high) in (groups or {}).items()
+            },
+            "prior": prior,
+        },
+    }
+    if reach:
+        best = smallest_budget(laws, settings, reach)
+        document = {**best.as_dict(), "reach": dict(reach), "baselines": {}, "intervals": {}}
+    else:
+        document = answer(laws, settings, laws.budgets[1] if budget is None else budget)
+    document["relative_to"] = settings["objective"]["relative_to"]
+    if path:
+        document["path"] = path_of(laws, settings, path)
+    document["notes"] = list(laws.notes)
+    low, high = laws.budgets
+    if not low / 1.01 <= document["budget"] <= high * 1.01:
+        document["notes"].append(f"the budget lies outside those fitted ({low:g} to {high:g}): this extrapolates")
+    if out is not None:
+        write_json(out, document)
+        say(f"wrote {out}")
+    return document
+
+
+def show_allocation(document: Mapping[str, Any]) -> None:
+    """Print an allocation for people."""
+    sure = document["intervals"]
+    names = list(document["shares"])
+    width = max(len(name) for name in [*names, *document["predicted"]])
+    print(f"budget {document['budget']:g}: objective {document['objective']:.5f} (1 is {document['relative_to']})")
+    for name in names:
+        ends = sure.get("shares", {}).get(name)
+        shown = f"  [{ends[0]:6.1%}, {ends[1]:6.1%}]" if ends else ""
+        print(f"  {name:{width}} {document['shares'][name]:7.2%}{shown}  {document['amounts'][name]:.6g}")
+    for name, gain in sure.get("gains", {}).items():
+        low, high = gain["interval"]
+        print(
+            f"  against {name}: {gain['apparent']:+.2%} lower [{low:+.2%}, {high:+.2%}], corrected {gain['corrected']:+.2%}, "
+            f"better with probability {gain['probability']:.0%}"
+        )
+    proof = document["certificate"]
+    print(f"  proof: {proof['status']}, gap {proof['gap']:.1e}, KKT residual {proof['kkt_residual']:.1e}")
+    for item in proof["active"]:
+        print(
+            f"  binding: {item['domain']} at its {item['why']} ({item['share']:.2%}), worth {item['price']:.3g} a share"
+        )
+
+
+def _refuse_unknown(kind: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise InputError(f"--{kind}: there is no '{name}'", _known(name, known))
+
+
+def _known(name: str, known: Sequence[str]) -> str:
+    suggestion = closest(name, known)
+    return f"D{suggestion[1:]}" if suggestion else f"There are {', '.join(known)}."
