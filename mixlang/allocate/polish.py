@@ -42,7 +42,10 @@ def polished(shares: Floats, problem: Problem) -> Floats:
 
 def _newton(shares: Floats, problem: Problem) -> Floats:
     gradient, hessian = problem.curvature(shares)
-    free = (shares > problem.lower + _ON_BOUND) & (shares < problem.upper - _ON_BOUND)
+    inside = (shares > problem.lower + _ON_BOUND) & (shares < problem.upper - _ON_BOUND)
+    level = np.average(gradient, weights=np.maximum(shares * inside, 1e-300))
+    leaving = np.where(shares <= problem.lower + _ON_BOUND, gradient < level, gradient > level)
+    free = (inside | leaving) & (problem.upper > problem.lower)
     rows = [np.ones(len(shares))]
     for group in problem.groups:
         total = group.members @ shares

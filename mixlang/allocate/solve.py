@@ -28,7 +28,7 @@ _ATTEMPTS: tuple[dict[str, Any], ...] = (
     _PATIENT,
     {},
     {**_PATIENT, "max_step_fraction": 0.5, "max_iter": 500},
-    {**_PATIENT, "tol_gap_abs": 1e-7, "tol_gap_rel": 1e-7, "tol_feas": 1e-7},
+    {**_PATIENT, "tol_gap_abs": 1e-6, "tol_gap_rel": 1e-6, "tol_feas": 1e-6},
 )
 """Settings tried in turn until the solver reports an optimum: first as exact as it can, then other paths."""
 
@@ -90,8 +90,9 @@ def solve(problem: Problem) -> Allocation:
     if not program.is_dcp():
         raise SolveError("the problem is not convex by construction; this is a defect of mixlang, please report it")
     _run(program)
-    found = polished(repaired(np.asarray(shares.value, float), problem), problem)
-    certificate = certify(problem, found)
+    raw = repaired(np.asarray(shares.value, float), problem)
+    proofs = [(certify(problem, candidate), candidate) for candidate in (raw, polished(raw, problem))]
+    certificate, found = min(proofs, key=lambda pair: pair[0]["gap"])
     failed = [condition for condition, held in certificate["convex"].items() if not held]
     if failed:
         raise SolveError(f"the laws are not convex, so nothing is proven: {', '.join(failed)} does not hold")

@@ -41,7 +41,7 @@ def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> di
         return {}
     worlds = [problem.under(draw) for draw in range(fit.draws)]
     optima = np.array([descend(world, shares) for world in worlds])
-    predicted = fit.predict_draws(problem.amounts(shares))[:, 0]
+    low, high = fit.interval(problem.amounts(shares), LEVEL)
     base = problem if problem.objective != "robust" else _plain(problem)
     ours = np.array([world.value(shares) for world in worlds])
     theirs = np.array([world.value(optimum) for world, optimum in zip(worlds, optima, strict=True)])
@@ -67,7 +67,7 @@ def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> di
         "level": LEVEL,
         "draws": fit.draws,
         "shares": {name: spread(optima[:, index]) for index, name in enumerate(fit.domains)},
-        "predicted": {name: spread(predicted[:, index]) for index, name in enumerate(fit.names)},
+        "predicted": {name: [float(low[0, i]), float(high[0, i])] for i, name in enumerate(fit.names)},
         "gains": gains,
     }
 

@@ -213,16 +213,26 @@ class Law:
         total = np.maximum(amounts.sum(axis=-1, keepdims=True), _TINY)
         return (amounts / total if self.family.in_shares else amounts), total
 
-    def _transfer(self, theta: Floats, units: Floats) -> tuple[Floats, Floats, Floats]:
-        """T_j / k_j of each source, its derivative by u_j, and by the parameter g; shapes (..., rows, sources)."""
+    def _transferred(self, theta: Floats, units: Floats) -> Floats:
+        """T_j / k_j of each source, shape (..., rows, sources)."""
         given, g = units[..., self.sources], theta[..., None, self.at["g"]]
         if self.family.transfer == "saturating":
-            saturation = np.exp(g)
-            part = 1.0 / (1.0 + given / saturation)
-            return given * part, part**2, given**2 * part**2 / saturation
-        logs = np.log(np.maximum(given, _TINY))
-        value = np.exp(g * logs) * (given > 0)
-        return value, g * np.exp((g - 1) * logs), value * logs
+            return given / (1.0 + given / np.exp(g))
+        return np.exp(g * np.log(np.maximum(given, _TINY))) * (given > 0)
+
+    def _by_g(self, theta: Floats, units: Floats, transferred: Floats) -> Floats:
+        """Derivatives of T_j / k_j by the parameter g."""
+        given, g = units[..., self.sources], theta[..., None, self.at["g"]]
+        if self.family.transfer == "saturating":
+            return transferred**2 / np.exp(g)
+        return transferred * np.log(np.maximum(given, _TINY))
+
+    def _slope(self, theta: Floats, units: Floats) -> Floats:
+        """Derivatives of T_j / k_j by u_j; infinite at zero in truth, very large here."""
+        given, g = units[..., self.sources], theta[..., None, self.at["g"]]
+        if self.family.transfer == "saturating":
+            return 1.0 / (1.0 + given / np.exp(g)) ** 2
+        return g * np.exp((g - 1) * np.log(np.maximum(given, _TINY)))
 
     def _effective(self, theta: Floats, units: Floats, transferred: Floats) -> Floats:
         offset = np.exp(theta[..., self.at["log_m0"]]).sum(axis=-1, keepdims=True)
@@ -247,7 +257,7 @@ class Law:
         units, total = self._units(amounts)
         x = None
         if self.family.effective:
-            x = self._effective(theta, units, self._transfer(theta, units)[0])
+            x = self._effective(theta, units, self._transferred(theta, units))
         return self._one(theta, "E") + self._main(theta, amounts, units, total, x) + self._common(theta, total)
 
     def _common(self, theta: Floats, total: Floats) -> Floats:
@@ -258,9 +268,9 @@ class Law:
     def jacobian(self, theta: Floats, amounts: Floats) -> Floats:
         """Derivatives of the losses by theta, shape (..., rows, parameters)."""
         units, total = self._units(amounts)
-        x, transferred, by_g = None, None, None
+        x = None
         if self.family.effective:
-            transferred, _, by_g = self._transfer(theta, units)
+            transferred = self._transferred(theta, units)
             x = self._effective(theta, units, transferred)
         main = self._main(theta, amounts, units, total, x)
         result = np.zeros((*main.shape, len(self.names)))
@@ -272,7 +282,7 @@ class Law:
                 result[..., self.at["log_a"]] = (-rate * np.log(x) * main)[..., None]
                 result[..., self.at["log_m0"]] = by_x * np.exp(self._one(theta, "log_m0"))[..., None]
             result[..., self.at["k"]] = by_x * transferred
-            result[..., self.at["g"]] = by_x * by_g * theta[..., None, self.at["k"]]
+            result[..., self.at["g"]] = by_x * self._by_g(theta, units, transferred) * theta[..., None, self.at["k"]]
         if self.family.floor:
             result[..., self.at["E"]] = 1.0
         if self.family.tilt:
@@ -289,8 +299,8 @@ class Law:
         x, in_shares = None, np.zeros(1)
         by_units = np.zeros(np.broadcast_shapes(theta.shape[:-1] + (1, 1), amounts.shape))
         if self.family.effective:
-            transferred, slope, _ = self._transfer(theta, units)
-            x = self._effective(theta, units, transferred)
+            slope = self._slope(theta, units)
+            x = self._effective(theta, units, self._transferred(theta, units))
             by_units[..., self.sources] = theta[..., None, self.at["k"]] * slope
             if self.own_counts:
                 by_units[..., self.own] += 1.0
@@ -321,8 +331,8 @@ class Law:
         hessian = np.zeros((*gradient.shape, self.count))
         x = None
         if self.family.effective:
-            transferred, slope, _ = self._transfer(theta, units)
-            x = self._effective(theta, units, transferred)
+            slope = self._slope(theta, units)
+            x = self._effective(theta, units, self._transferred(theta, units))
             by_x = np.zeros_like(gradient)
             by_x[..., self.sources] = (theta[..., None, self.at["k"]] * slope)[..., 0, :]
             if self.own_counts:

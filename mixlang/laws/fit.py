@@ -8,14 +8,16 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mixlang.errors import InputError
-from mixlang.laws.bootstrap import bootstrap, multipliers
+from mixlang.laws.bootstrap import bootstrap
 from mixlang.laws.diagnosis import diagnose, negative_transfer, notes_of, refuse_unidentifiable
 from mixlang.laws.families import FAMILIES, Family, Law
 from mixlang.laws.fitted import Fit, FittedLaw
 from mixlang.laws.regression import Regression
 from mixlang.laws.selection import cross_validate, left_out
+from mixlang.laws.shared import fit_shared
 from mixlang.laws.table import LossTable
 
 Floats = NDArray[np.float64]
@@ -53,13 +55,18 @@ def fit_laws(
         raise InputError(f"there is no law '{family}'", f"The laws are auto, {', '.join(FAMILIES)}.")
     wanted = [FAMILIES[name] for name in (AUTO if family == "auto" else (family,))]
     wanted = [item for item in wanted if fixed_total or not item.fixed_total or family != "auto"]
+    # Small batched problems run three times slower on several BLAS threads, and differ in their last bits.
+    with threadpool_limits(1):
+        return _fit(table, wanted, choose, draws, seed)
+
+
+def _fit(table: LossTable, wanted: Sequence[Family], choose: str, draws: int, seed: int) -> Fit:
     notes = refuse_unidentifiable(table, any(item.name != "power" for item in wanted))
     rows = [_used(table, loss) for loss in range(len(table.names))]
-    if family != "auto" and FAMILIES[family].shared:
-        from mixlang.laws.shared import fit_shared
-
-        candidates = fit_shared([_regression(table, loss, FAMILIES[family], used) for loss, used in enumerate(rows)])
-        tried = [{family: fitted} for fitted in candidates]
+    if wanted[0].shared:
+        family = wanted[0]
+        candidates = fit_shared([_regression(table, loss, family, used) for loss, used in enumerate(rows)])
+        tried = [{family.name: fitted} for fitted in candidates]
         scores: list[dict[str, dict[str, float]]] = [{} for _ in tried]
     else:
         tried = [_fit_families(table, loss, used, wanted) for loss, used in enumerate(rows)]
@@ -68,10 +75,11 @@ def fit_laws(
             for loss, found in enumerate(tried)
         ]
     chosen = _choose(scores, choose) if len(wanted) > 1 else [wanted[0].name] * len(tried)
-    factors = multipliers(int(table.groups.max()) + 1, draws, seed)
+    pairs = [found[family] for found, family in zip(tried, chosen, strict=True)]
+    drawn = bootstrap([pair[0] for pair in pairs], [pair[1] for pair in pairs], rows, table.groups, draws, seed)
     laws = []
     for loss, name in enumerate(table.names):
-        regression, theta = tried[loss][chosen[loss]]
+        regression, theta = pairs[loss]
         groups = table.groups[rows[loss]]
         found = diagnose(regression, theta, table.domains)
         found |= negative_transfer(regression, theta, groups, table.domains)
@@ -88,7 +96,7 @@ def fit_laws(
                 int(rows[loss].sum()),
                 int((~rows[loss]).sum()),
                 _least_share(table, loss, rows[loss]),
-                bootstrap(regression, theta, groups, factors),
+                drawn[loss],
                 _own_only(table, loss, rows[loss], tried[loss]),
                 found,
             )

@@ -135,10 +135,17 @@ class Fit:
         return np.stack([law.law.predict(law.draws[: self.draws], units) for law in self.laws], axis=-1)
 
     def interval(self, amounts: Floats, level: float = 0.9) -> tuple[Floats, Floats]:
-        """Lower and upper ends of the bootstrap intervals of the losses, each of shape (rows, losses)."""
-        tail = (1 - level) / 2
-        low, high = np.quantile(self.predict_draws(amounts), [tail, 1 - tail], axis=0)
-        return low, high
+        """Lower and upper ends of intervals of the losses, each of shape (rows, losses).
+
+        Normal in the log loss, about the prediction, with the root mean square distance of the draws to it: transfer
+        that cannot be negative biases draws and fit alike, and quantiles of the draws would count that twice.
+        """
+        from scipy.stats import norm
+
+        predicted = np.log(self.predict(amounts))
+        distance = np.sqrt(np.mean((np.log(self.predict_draws(amounts)) - predicted) ** 2, axis=0))
+        half = float(norm.ppf((1 + level) / 2)) * distance
+        return np.exp(predicted - half), np.exp(predicted + half)
 
     def without_transfer(self) -> Fit | None:
         """The same losses under own-data laws; None where one of them has none."""

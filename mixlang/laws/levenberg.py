@@ -22,7 +22,13 @@ _HUBER = 1.345
 
 
 def minimize(
-    residuals: Residuals, starts: Floats, low: Floats, high: Floats, plain: int = 0, iterations: int = 100
+    residuals: Residuals,
+    starts: Floats,
+    low: Floats,
+    high: Floats,
+    plain: int = 0,
+    iterations: int = 100,
+    precision: float = 1e-9,
 ) -> tuple[Floats, Floats]:
     """Minimise Huber losses of residuals inside bounds, each problem on its own.
 
@@ -33,6 +39,7 @@ def minimize(
         low, high: bounds, shape (parameters,); equal ones hold a parameter.
         plain: how many of the last residuals are priors, which are squared whatever their size.
         iterations: at most so many steps.
+        precision: a problem is solved when a step improves its cost by less than this part.
 
     Returns:
         The minimisers and their costs.
@@ -52,7 +59,7 @@ def minimize(
         gain = np.where(better, (before - cost) / np.maximum(before, 1e-300), 1.0)
         theta[active[better]], costs[active[better]] = trial[better], cost[better]
         damping[active] = np.where(better, np.maximum(damping[active] / 4, 1e-9), damping[active] * 5)
-        done = (better & (gain < 1e-9)) | (damping[active] > 1e8) | (costs[active] < 1e-20)
+        done = (better & (gain < precision)) | (damping[active] > 1e8) | (costs[active] < 1e-20)
         active = active[~done]
         if len(active) == 0:
             break

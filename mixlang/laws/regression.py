@@ -60,6 +60,7 @@ class Regression:
         logs: Floats | None = None,
         bounds: tuple[Floats, Floats] | None = None,
         steps: int = 60,
+        precision: float = 1e-9,
     ) -> tuple[Floats, Floats]:
         """Solve problems that differ in their start, row weights or targets, each of shape (problems, ...).
 
@@ -82,7 +83,7 @@ class Regression:
             slopes[:, rows + np.arange(len(kept)), kept] = 1.0 / widths[kept]
             return values, slopes
 
-        return minimize(residuals, np.array(starts), *(bounds or self.bounds), len(kept), steps)
+        return minimize(residuals, np.array(starts), *(bounds or self.bounds), len(kept), steps, precision)
 
     def residuals(self, theta: Floats) -> Floats:
         """Log errors of the fit, predicted less measured, shape (rows,)."""
