@@ -26,13 +26,13 @@ def certify(problem: Problem, shares: Floats) -> dict[str, Any]:
     more.
 
     Returns:
-        `gap`; `kkt_residual` (see `_kkt`); `convex`: the conditions that make the bound valid; `active`: binding
+        `gap`; `kkt_residual` (see `optimality`); `convex`: the conditions that make the bound valid; `active`: binding
         constraints and why they are there; `shadow_prices`: change of the objective per unit of share by which a
         binding constraint is loosened.
     """
-    values, slopes, most = problem.pieces(shares)
+    values, slopes, _ = problem.pieces(shares)
     penalty, pull = problem.penalty(shares)
-    residual, weights, prices = _kkt(problem, shares, values, slopes, most, pull)
+    residual, weights, prices = optimality(problem, shares)
     slope = weights @ slopes + pull
     best = cheapest(slope, problem.lower, problem.upper, problem.groups)
     shortfall = max(0.0, problem.value(shares) - penalty - float(weights @ values))
@@ -50,9 +50,7 @@ def certify(problem: Problem, shares: Floats) -> dict[str, Any]:
     }
 
 
-def _kkt(
-    problem: Problem, shares: Floats, values: Floats, slopes: Floats, most: float, pull: Floats
-) -> tuple[float, Floats, dict[tuple[str, str], float]]:
+def optimality(problem: Problem, shares: Floats) -> tuple[float, Floats, dict[tuple[str, str], float]]:
     """How far the point is from the Karush-Kuhn-Tucker conditions, with the multipliers that come closest.
 
     Unknown are weights 0 <= w <= most of the pieces, summing to 1, multipliers mu >= 0 of the inequalities a.y <= b and
@@ -68,6 +66,8 @@ def _kkt(
     """
     from scipy.optimize import lsq_linear
 
+    values, slopes, most = problem.pieces(shares)
+    pull = problem.penalty(shares)[1]
     names, matrix, slack = _inequalities(problem, shares)
     count, pieces, walls = len(shares), len(values), len(slack)
     level = np.sort(values)[::-1][min(pieces - 1, int(np.ceil(1.0 / most - 1e-9)) - 1)]

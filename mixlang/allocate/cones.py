@@ -30,7 +30,7 @@ class Term:
         if self.tilt is not None:
             return cp.exp(self.log_over(reference))
         factor = float(np.exp(self.scale - np.log(reference)))
-        return factor if self.x is None else factor * cp.power(self.x, -self.rate, approx=False)
+        return cp.Constant(factor) if self.x is None else factor * cp.power(self.x, -self.rate, approx=False)
 
     def log_over(self, reference: float) -> Any:
         """The logarithm of the term divided by a number."""

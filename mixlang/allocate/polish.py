@@ -1,4 +1,4 @@
-"""The solver's answer made exact: feasible to the last bit, and stationary where the objective is smooth."""
+"""The solver's answer made exact: feasible to the last bit, and stationary."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.bounds import cheapest
+from mixlang.allocate.certificate import optimality
 from mixlang.allocate.problem import Problem
 
 Floats = NDArray[np.float64]
 
 _ON_BOUND = 1e-9
+_ENOUGH = 1e-12
 
 
 def polished(shares: Floats, problem: Problem) -> Floats:
-    """A few Newton steps from a nearly optimal mixture, on the constraints that it does not touch.
+    """A few Newton steps on the optimality conditions, from a nearly optimal mixture.
 
-    An interior-point solver stops at a gap of about 1e-10, which for a flat optimum leaves shares off by 1e-5.
-    Objectives with kinks are left as they are.
+    An interior-point solver stops at a gap of about 1e-10, which for a flat optimum leaves shares off by 1e-5. A step is
+    taken only if it lowers the residual of the conditions.
     """
-    if problem.objective not in ("weighted_loss", "geometric_mean"):
-        return shares
-    best = problem.value(shares)
-    for _ in range(20):
-        step = _newton(shares, problem)
-        length = min(1.0, 0.99 * _room(shares, step, problem))
-        while length > 1e-6:
-            trial = shares + length * step
-            value = problem.value(trial)
-            if value < best:
-                break
-            length /= 2
-        else:
-            return shares
-        moved = float(np.abs(trial - shares).max())
-        shares, best = trial, value
-        if moved < 1e-13:
+    residual, weights, _ = optimality(problem, shares)
+    for _ in range(8):
+        if residual < _ENOUGH:
             break
+        step = _newton(shares, problem, weights)
+        length = min(1.0, 0.99 * _room(shares, step, problem))
+        for _ in range(4):
+            trial = shares + length * step
+            found, multipliers, _ = optimality(problem, trial)
+            if found < residual:
+                break
+            length /= 4
+        else:
+            break
+        shares, residual, weights = trial, found, multipliers
     return shares
 
 
-def _newton(shares: Floats, problem: Problem) -> Floats:
-    gradient, hessian = problem.curvature(shares)
+def _newton(shares: Floats, problem: Problem, weights: Floats) -> Floats:
+    """The Newton step of the shares off their bounds, keeping binding groups and levelling the pieces that are tied."""
+    values, slopes, most = problem.pieces(shares)
+    gradient = weights @ slopes + problem.penalty(shares)[1]
+    hessian = np.einsum("k,kde->de", weights, problem.bends(shares))
+    if problem.pull:
+        hessian += np.diag(problem.pull / np.maximum(shares, 1e-300))
     inside = (shares > problem.lower + _ON_BOUND) & (shares < problem.upper - _ON_BOUND)
     level = np.average(gradient, weights=np.maximum(shares * inside, 1e-300))
     leaving = np.where(shares <= problem.lower + _ON_BOUND, gradient < level, gradient > level)
@@ -51,12 +55,17 @@ def _newton(shares: Floats, problem: Problem) -> Floats:
         total = group.members @ shares
         if min(total - group.lower, group.upper - total) < _ON_BOUND:
             rows.append(group.members)
-    held = np.array(rows)[:, free]
-    size, extra = int(free.sum()), len(held)
-    system = np.block([[hessian[np.ix_(free, free)], held.T], [held, np.zeros((extra, extra))]])
-    solution = np.linalg.lstsq(system, np.concatenate([-gradient[free], np.zeros(extra)]), rcond=1e-14)[0]
+    tied = (weights > 1e-7) & (weights < most - 1e-7)
+    held = np.vstack([np.array(rows)[:, free], slopes[tied][:, free]])
+    size, fixed, ties = int(free.sum()), len(rows), int(tied.sum())
+    # Unknown: the step, multipliers of the rows held, and the level all tied pieces move to.
+    system = np.zeros((size + fixed + ties + 1,) * 2)
+    system[:size, :size] = hessian[np.ix_(free, free)]
+    system[size:-1, :size], system[:size, size:-1] = held, held.T
+    system[size + fixed : -1, -1] = system[-1, size + fixed : -1] = -1.0
+    target = np.concatenate([-gradient[free], np.zeros(fixed), -values[tied], [0.0]])
     step = np.zeros(len(shares))
-    step[free] = solution[:size]
+    step[free] = np.linalg.lstsq(system, target, rcond=1e-14)[0][:size]
     return step
 
 

@@ -157,32 +157,6 @@ class Problem:
         ]
         return np.array(rows) * (self.budget / self.costs / self.fit.scale)
 
-    def curvature(self, shares: Floats) -> tuple[Floats, Floats]:
-        """Gradient and Hessian of a smooth objective by the shares, among mixtures.
-
-        Raises:
-            ValueError: the objective has kinks.
-        """
-        units, scale = self.amounts(shares) / self.fit.scale, self.budget / self.costs / self.fit.scale
-        rows = zip(self.weights, self.reference[0], self.fit.laws, self.thetas[0], strict=True)
-        gradient, hessian = np.zeros(len(shares)), np.zeros((len(shares), len(shares)))
-        for weight, reference, law, theta in rows:
-            loss, slope, bend = law.law.curvature(theta, units)
-            if self.objective == "weighted_loss":
-                gradient, hessian = gradient + weight / reference * slope, hessian + weight / reference * bend
-            elif self.objective == "geometric_mean":
-                gradient = gradient + weight * slope / loss
-                hessian = hessian + weight * (bend / loss - np.outer(slope, slope) / loss**2)
-            else:
-                raise ValueError(f"{self.objective} is not smooth")
-        if self.objective == "geometric_mean":
-            value = float(np.exp(self.weights @ np.log(self.relative(shares))))
-            gradient, hessian = value * gradient, value * (hessian + np.outer(gradient, gradient))
-        gradient, hessian = gradient * scale, hessian * np.outer(scale, scale)
-        if self.pull:
-            hessian += np.diag(self.pull / np.maximum(shares, 1e-300))
-        return gradient + self.penalty(shares)[1], hessian
-
     def relative(self, shares: Floats, scenario: int = 0) -> Floats:
         """Losses over their reference."""
         return self.losses(shares, scenario) / self.reference[scenario]
@@ -215,6 +189,35 @@ class Problem:
             value = float(np.exp(self.weights @ np.log(relative)))
             factors = value * self.weights / relative
         return np.array([value]), (factors @ slopes)[None], 1.0
+
+    def bends(self, shares: Floats) -> Floats:
+        """Hessians of the pieces by the shares, among mixtures, shape (pieces, domains, domains)."""
+        if self.objective == "robust":
+            bends = [
+                np.einsum("l,lde->de", self.weights / self.reference[scenario], self._curvatures(shares, scenario)[1])
+                for scenario in range(len(self.thetas))
+            ]
+            return np.array(bends)
+        slopes, bends = self._curvatures(shares, 0)
+        if self.objective == "worst_case":
+            return (bends / self.reference[0][:, None, None])[self.weights > 0]
+        if self.objective == "weighted_loss":
+            return np.einsum("l,lde->de", self.weights / self.reference[0], bends)[None]
+        losses = self.losses(shares)
+        value = float(np.exp(self.weights @ np.log(losses / self.reference[0])))
+        slope = (self.weights / losses) @ slopes
+        bend = np.einsum("l,lde->de", self.weights / losses, bends)
+        bend -= np.einsum("l,ld,le->de", self.weights / losses**2, slopes, slopes)
+        return (value * (bend + np.outer(slope, slope)))[None]
+
+    def _curvatures(self, shares: Floats, scenario: int) -> tuple[Floats, Floats]:
+        """Gradients and Hessians of the losses, shapes (losses, domains) and (losses, domains, domains)."""
+        units, scale = self.amounts(shares) / self.fit.scale, self.budget / self.costs / self.fit.scale
+        found = [
+            law.law.curvature(theta, units)[1:] for law, theta in zip(self.fit.laws, self.thetas[scenario], strict=True)
+        ]
+        slopes, bends = (np.array(part) for part in zip(*found, strict=True))
+        return slopes * scale, bends * np.outer(scale, scale)
 
     def by_scenario(self, shares: Floats) -> Floats:
         """The weighted mean of the relative losses under each scenario."""

@@ -37,6 +37,12 @@ def refuse_unidentifiable(table: LossTable, transfer: bool) -> list[str]:
     """
     names, shares = table.domains, table.shares
     points = int(table.points.max()) + 1
+    if transfer and len(names) > 1 and points < len(names) + 2:
+        raise InputError(
+            f"{points} distinct run{'s' * (points != 1)} cannot identify laws over {len(names)} domains: each loss "
+            f"has more unknowns than that; {runs_needed(len(names))} are needed",
+            "Add runs with other mixtures; replicates of the same mixture do not count.",
+        )
     for index, name in enumerate(names):
         column = shares[:, index]
         if not (column > 0).any():
@@ -49,12 +55,6 @@ def refuse_unidentifiable(table: LossTable, transfer: bool) -> list[str]:
                 "Add runs with other shares of it.",
             )
     if transfer and len(names) > 1:
-        if points < len(names) + 2:
-            raise InputError(
-                f"{points} distinct run{'s' * (points != 1)} cannot identify laws over {len(names)} domains: each loss "
-                f"has more unknowns than that; {runs_needed(len(names))} are needed",
-                "Add runs with other mixtures; replicates of the same mixture do not count.",
-            )
         _refuse_collinear(names, table.amounts)
     notes = []
     if transfer and points < runs_needed(len(names)):
@@ -166,17 +166,15 @@ def negative_transfer(regression: Regression, theta: Floats, groups: Ints, domai
             found.append({"source": source, "k": worth, "error": error, "index": index})
     if not found:
         return {}
-    cost = _clamping(regression, theta, [item.pop("index") for item in found], [item["k"] for item in found])
+    cost = _clamping(regression, theta, [item.pop("index") for item in found])
     return {"negative_transfer": found, "clamping_cost": cost}
 
 
-def _clamping(regression: Regression, theta: Floats, indices: list[int], worths: list[float]) -> dict[str, float]:
+def _clamping(regression: Regression, theta: Floats, indices: list[int]) -> dict[str, float]:
     """Errors of the fit, and of one whose named coefficients may be negative."""
     low, high = (bound.copy() for bound in regression.bounds)
     low[indices] = -5.0
-    start = theta.copy()
-    start[indices] = worths
-    loosened = regression.minimize(start[None], bounds=(low, high), steps=200)[0][0]
+    loosened = regression.minimize(theta[None], bounds=(low, high), steps=200)[0][0]
     rms = [float(np.sqrt(np.mean(regression.residuals(item) ** 2))) for item in (theta, loosened)]
     return {"fit": rms[0], "free": rms[1]}
 
