@@ -86,7 +86,10 @@ def smallest_budget(
         if high >= limit:
             worst = max(goals, key=lambda name: best.losses[fit.names.index(name)] / goals[name])
             reached = best.losses[fit.names.index(worst)]
-            raise SolveError(f"a million times the largest budget fitted leaves '{worst}' at {reached:.4g}")
+            raise SolveError(
+                f"no budget brings '{worst}' to {goals[worst]:g}: a million times the largest one fitted leaves it at {reached:.4g}",
+                "Raise the goal.",
+            )
         low, high = high, _larger(fit, asked, high, limit)
     while high / low > 1 + precision:
         middle = float(np.sqrt(low * high))
