@@ -48,7 +48,7 @@ def test_the_solver_sees_the_same_numbers(family, own):
         assert program.value == pytest.approx(wanted, rel=1e-6)
 
 
-def slsqp(problem, starts=6):
+def slsqp(problem, starts=2):
     """The optimum by an independent method."""
     best = np.inf
     bounds = list(zip(np.maximum(problem.lower, np.minimum(1e-8, problem.upper)), problem.upper, strict=True))
