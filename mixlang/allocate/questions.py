@@ -87,7 +87,8 @@ def smallest_budget(
             worst = max(goals, key=lambda name: best.losses[fit.names.index(name)] / goals[name])
             reached = best.losses[fit.names.index(worst)]
             raise SolveError(
-                f"no budget brings '{worst}' to {goals[worst]:g}: a million times the largest one fitted leaves it at {reached:.4g}",
+                f"no budget brings '{worst}' to {goals[worst]:g}: a million times the largest one fitted leaves it at "
+                f"{reached:.4g}",
                 "Raise the goal.",
             )
         low, high = high, _larger(fit, asked, high, limit)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixlang.allocate.certificate import certify
 from mixlang.allocate.cones import Cones
+from mixlang.allocate.descent import descend
 from mixlang.allocate.polish import polished, repaired
 from mixlang.allocate.problem import Problem
 from mixlang.errors import SolveError
@@ -19,6 +20,9 @@ Floats = NDArray[np.float64]
 
 _GAP = 1e-4
 """Largest certified gap, relative to the objective, of an answer that is given out."""
+
+_SURE = 1e-6
+"""The same, and the largest residual, where no solver stands behind the answer but our proof alone."""
 
 _PATIENT = {"min_switch_step_length": 1e-3}
 """By default the solver changes its scaling at the first short step, and then often stalls on steep power cones."""
@@ -89,17 +93,43 @@ def solve(problem: Problem) -> Allocation:
     program = cp.Problem(cp.Minimize(model.objective), model.constraints)
     if not program.is_dcp():
         raise SolveError("the problem is not convex by construction; this is a defect of mixlang, please report it")
-    _run(program)
-    raw = repaired(np.asarray(shares.value, float), problem)
+    try:
+        _run(program)
+    except SolveError as failure:
+        return _second_way(problem, failure)
+    best = _proven(problem, np.asarray(shares.value, float), str(program.solver_stats.solver_name))
+    gap = best.certificate["gap"]
+    if not gap <= _GAP * abs(best.objective):
+        raise SolveError(f"the solver's answer may be {gap:.2g} above the optimum; it is not given out")
+    return best
+
+
+def _proven(problem: Problem, shares: Floats, solver: str) -> Allocation:
+    """A solver's answer made feasible and exact, with its certificate.
+
+    Raises:
+        SolveError: the laws are not convex, so that nothing can be proven.
+    """
+    raw = repaired(shares, problem)
     proofs = [(certify(problem, candidate), candidate) for candidate in (raw, polished(raw, problem))]
     certificate, found = min(proofs, key=lambda pair: pair[0]["gap"])
     failed = [condition for condition, held in certificate["convex"].items() if not held]
     if failed:
         raise SolveError(f"the laws are not convex, so nothing is proven: {', '.join(failed)} does not hold")
-    certificate |= {"status": str(program.status), "solver": str(program.solver_stats.solver_name)}
-    if not certificate["gap"] <= _GAP * abs(problem.value(found)):
-        raise SolveError(f"the solver's answer may be {certificate['gap']:.2g} above the optimum; it is not given out")
-    return Allocation(problem, found, certificate)
+    return Allocation(problem, found, {"status": "optimal", "solver": solver, **certificate})
+
+
+def _second_way(problem: Problem, failure: SolveError) -> Allocation:
+    """SLSQP where the conic solver stalls, given out only with a proof of its own.
+
+    Raises:
+        SolveError: what the conic solver said, where this proves nothing either.
+    """
+    start = repaired(problem.prior, problem)
+    best = _proven(problem, descend(problem, start), "SLSQP")
+    if best.certificate["gap"] <= _SURE * abs(best.objective) and best.certificate["kkt_residual"] <= _SURE:
+        return best
+    raise failure
 
 
 def _run(program: Any) -> None:
@@ -128,8 +158,8 @@ def _run(program: Any) -> None:
 class _Model:
     """A problem in cvxpy's terms.
 
-    The geometric mean is minimised as its logarithm, a weighted sum of convex log-losses; the worst case and the tail
-    mean as epigraphs.
+    The geometric mean and the worst case are minimised as logarithms, which are convex too and better scaled; worst case
+    and tail mean are epigraphs.
     """
 
     def __init__(self, problem: Problem, shares: Any) -> None:
@@ -176,23 +206,29 @@ class _Model:
         weights, losses = self._relative(0)
         return weights @ losses
 
-    def _worst_case(self) -> Any:
+    def _logs(self) -> list[tuple[float, Any]]:
+        """Weight and logarithm of each relative loss that counts."""
         import cvxpy as cp
 
-        _, losses = self._relative(0)
-        top = cp.Variable(name="worst")
-        self.peaks = [losses <= top]
-        return top
-
-    def _geometric_mean(self) -> Any:
-        import cvxpy as cp
-
-        total: Any = 0.0
+        found = []
         for weight, reference, floor, terms in self._terms(0):
             parts = [term.log_over(reference) for term in terms]
             if floor > 0:
                 parts.append(cp.Constant(np.log(floor / reference)))
-            total = total + weight * (parts[0] if len(parts) == 1 else cp.log_sum_exp(cp.hstack(parts)))
+            found.append((weight, parts[0] if len(parts) == 1 else cp.log_sum_exp(cp.hstack(parts))))
+        return found
+
+    def _worst_case(self) -> Any:
+        import cvxpy as cp
+
+        top = cp.Variable(name="worst")
+        self.peaks = [loss <= top for _, loss in self._logs()]
+        return top if self.problem.pull == 0 else cp.exp(top)
+
+    def _geometric_mean(self) -> Any:
+        import cvxpy as cp
+
+        total = sum(weight * loss for weight, loss in self._logs())
         return total if self.problem.pull == 0 else cp.exp(total)
 
     def _robust(self) -> Any:

@@ -112,6 +112,20 @@ class Chart:
         )
         return figure(self.width, self.height, self.alt, "".join(frame + self.parts))
 
+    def standalone(self, names: Sequence[str]) -> str:
+        """The figure as an SVG file of its own, with a legend."""
+        key = [
+            marker(index, self._left + 14, self._top + 14 + 15 * index, colour(index))
+            + f'<text x="{self._left + 24}" y="{self._top + 18 + 15 * index}">{escape(name)}</text>'
+            for index, name in enumerate(names)
+        ]
+        style = (
+            "<style>svg{background:#fff;font:11px system-ui,sans-serif;--page:#fff}text{fill:#1d2433}"
+            ".title{font-size:13px;font-weight:600}.grid{stroke:#d9dee7}</style>"
+        )
+        drawn = self.render().replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+        return drawn.replace("</title>", f"</title>{style}", 1).replace("</svg>", "".join(key) + "</svg>") + "\n"
+
 
 def figure(width: float, height: float, alt: str, inner: str) -> str:
     """An SVG element that scales down with the page and says what it shows."""
