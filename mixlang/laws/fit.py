@@ -27,6 +27,9 @@ PLATEAU = 0.9
 
 DRAWS = 100
 
+_TIE = 0.02
+"""Scores within this part of the best are a tie."""
+
 AUTO = tuple(name for name, family in FAMILIES.items() if not family.shared)
 """The families that `auto` tries. Sharing exponents between losses was never better, and costs one large fit."""
 
@@ -170,14 +173,24 @@ def _scores(table: LossTable, used: NDArray[np.bool_], regression: Regression, t
 
 
 def _choose(scores: Sequence[Mapping[str, Mapping[str, float]]], choose: str) -> list[str]:
-    """The family of each loss: of the smallest score, by itself or as a mean of log scores over all losses."""
+    """The family of each loss: of the smallest score, by itself or as a mean of log scores over all losses.
+
+    Of families that cross-validation cannot tell apart, the one that FAMILIES lists first: laws of effective data know
+    diminishing returns at small shares, where there are few runs to show them.
+    """
     if choose == "each":
-        return [min(found, key=lambda name: found[name]["score"]) for found in scores]
+        return [_first_of_best({name: found[name]["score"] for name in found}) for found in scores]
     common = [name for name in scores[0] if all(name in found for found in scores)]
     if not common:
         raise InputError("no law fits all losses", "Choose a law for each loss instead.")
-    best = min(common, key=lambda name: sum(math.log(max(found[name]["score"], 1e-12)) for found in scores))
+    means = {name: [math.log(max(found[name]["score"], 1e-12)) for found in scores] for name in common}
+    best = _first_of_best({name: math.exp(sum(logs) / len(logs)) for name, logs in means.items()})
     return [best] * len(scores)
+
+
+def _first_of_best(scores: Mapping[str, float]) -> str:
+    best = min(scores.values())
+    return next(name for name in FAMILIES if scores.get(name, math.inf) <= (1 + _TIE) * best)
 
 
 def _least_share(table: LossTable, loss: int, used: NDArray[np.bool_]) -> float:
