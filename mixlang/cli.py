@@ -118,6 +118,7 @@ def _tables_parser(command: Any, form: Any) -> None:
         "--choose", choices=["each", "all"], default="each", help="auto: a law for each loss, or one for all"
     )
     fit.add_argument("--draws", type=_count, default=100, metavar="N", help="bootstrap draws (default: 100)")
+    fit.add_argument("--trees", action="store_true", help="compare with gradient-boosted trees (needs lightgbm)")
     fit.add_argument("--out", type=Path, required=True, metavar="FIT.json")
     predict = command("predict", _predict, "predict the losses of mixtures from fitted laws, as CSV")
     predict.add_argument("--fit", type=Path, required=True, metavar="FIT.json")
@@ -371,6 +372,7 @@ def _fit(arguments: argparse.Namespace) -> None:
         arguments.law,
         arguments.choose,
         arguments.draws,
+        arguments.trees,
     )
 
 

@@ -27,8 +27,12 @@ def fit_tables(
     law: str = "auto",
     choose: str = "each",
     draws: int = 100,
+    trees: bool = False,
 ) -> None:
     """Fit laws to two tables and write them to `out`; says on standard error what was found.
+
+    Args:
+        trees: also say how well gradient-boosted trees predict mixtures left out, for comparison.
 
     Raises:
         InputError: a table that cannot be trusted, or runs that cannot identify the laws.
@@ -47,6 +51,10 @@ def fit_tables(
     found = fit_laws(table, law, choose, draws=draws)  # type: ignore[arg-type]
     document = found.document()
     document["notes"] = [*notes, *found.notes]
+    if trees:
+        from mixlang.laws.trees import tree_errors
+
+        document["trees"] = tree_errors(table)
     document["source"] = {
         "key": key,
         "budget": budget,
@@ -61,6 +69,9 @@ def fit_tables(
         noise = "unknown" if np.isnan(one.noise) else f"{one.noise:.1%}"
         score = one.scores.get(one.law.family.name, {}).get("score")
         tested = "" if score is None else f", cross-validated {score:.2%}"
+        if trees:
+            left = one.scores.get(one.law.family.name, {}).get("mixture", float("nan"))
+            tested += f" (mixtures left out: {left:.2%}, trees {document['trees'][one.name]:.2%})"
         say(f"{one.name:{width}}  {one.law.family.name:20} error {one.error:.2%}{tested}, seed noise {noise}")
     say(f"wrote {out}")
 

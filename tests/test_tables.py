@@ -231,6 +231,17 @@ def test_json_is_one_document_and_nothing_else(fitted, capsys):
     assert json.loads(capsys.readouterr().out)["status"] == "optimal"
 
 
+def test_trees_stand_beside_the_laws(tables, capsys):
+    pytest.importorskip("lightgbm")
+    assert fit(tables, "--draws", "0", "--trees") == 0
+    found = json.loads((tables / "fit.json").read_text())
+    assert set(found["trees"]) == set(NAMES)
+    for name in NAMES:  # a smooth law of the right form beats trees on a few dozen runs
+        law = found["laws"][name]
+        assert law["scores"][law["family"]]["mixture"] < found["trees"][name] < 0.5
+    assert "trees" in capsys.readouterr().err
+
+
 def test_fitting_imports_neither_torch_nor_cvxpy_nor_dvc(tables):
     code = (
         "import sys; from mixlang.cli import main\n"

@@ -27,8 +27,7 @@ def cross_validate(regression: Regression, theta: Floats, groups: Ints) -> dict[
         the rest could not be fitted); `score`: their mean, since a law is used both between the mixtures and beyond
         the largest budget.
     """
-    count = int(groups.max()) + 1
-    fold = groups if count <= _LEAVE_ONE_OUT else groups % _FOLDS
+    fold = deal(groups)
     folds = int(fold.max()) + 1
     seen = (fold[None, :] != np.arange(folds)[:, None]).astype(float)
     fitted = regression.minimize(np.repeat(theta[None], folds, axis=0), seen, steps=100)[0]
@@ -42,6 +41,11 @@ def cross_validate(regression: Regression, theta: Floats, groups: Ints) -> dict[
         scores["budget"] = _rms(_errors(regression, found[int(np.argmin(costs))], top))
     scores["score"] = sum(scores.values()) / len(scores)
     return scores
+
+
+def deal(groups: Ints) -> Ints:
+    """The fold of each row: a fold a group, or groups dealt in turn where there are many."""
+    return groups if int(groups.max()) < _LEAVE_ONE_OUT else groups % _FOLDS
 
 
 def left_out(mixtures: Ints, points: Ints, mixed: NDArray[np.bool_]) -> Ints:
