@@ -51,6 +51,21 @@ def _umask() -> int:
     return mask
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Say before the work, not after it, that its result could not be written.
+
+    Raises:
+        InputError: a folder in the file's place, or a folder that is missing or not writable.
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected the name of a file to write")
+    if not folder.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {folder}", "Make it first.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {path}: the folder {folder} is not writable")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` whole or not at all."""
     with atomic_open(path) as file:

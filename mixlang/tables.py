@@ -12,7 +12,7 @@ import numpy as np
 
 from mixlang.console import say
 from mixlang.errors import InputError
-from mixlang.files import file_digest, read_json, write_json, write_text
+from mixlang.files import file_digest, read_json, refuse_unwritable, write_json, write_text
 from mixlang.spec.diagnostics import closest
 
 
@@ -40,6 +40,7 @@ def fit_tables(
     from mixlang.laws import fit_laws
     from mixlang.laws.csv_tables import read_tables
 
+    refuse_unwritable(out)
     table, notes = read_tables(mixtures, losses, key, budget, seed, ignored)
     say(f"{len(table.losses)} runs, {len(table.domains)} domains, {len(table.names)} losses, joined on '{key}'")
     anonymous = [name for name in table.names if name not in table.domains]
@@ -96,6 +97,10 @@ def predict_table(
     from mixlang.laws import read_fit
     from mixlang.laws.csv_tables import read_mixtures
 
+    if out is not None:
+        refuse_unwritable(out)
+    if at is not None and not at > 0:
+        raise InputError(f"--at: a budget is above 0, not {at:g}")
     laws, source = read_fit(fit), read_json(fit).get("source", {})
     key = key or source.get("key") or "index"
     single = laws.budgets[1] - laws.budgets[0] <= 1e-6 * laws.budgets[1]
@@ -103,7 +108,9 @@ def predict_table(
         budget = source.get("budget")
         if budget is None and not single:
             raise InputError("the laws were fitted at several budgets; which is meant here?", "Give --budget or --at.")
-    found = read_mixtures(mixtures, key, None if at is not None else budget, given=at or laws.budgets[1])
+    found = read_mixtures(
+        mixtures, key, None if at is not None else budget, given=laws.budgets[1] if at is None else at
+    )
     unknown = [name for name in found.domains if name not in laws.domains]
     if unknown:
         raise InputError(f"{mixtures}:1: the laws have no domain '{unknown[0]}'", _known(unknown[0], laws.domains))
@@ -164,6 +171,8 @@ def allocate_fit(
     from mixlang.laws import read_fit
     from mixlang.laws.csv_tables import read_available
 
+    if out is not None:
+        refuse_unwritable(out)
     laws = read_fit(fit)
     if repetition is not None and available is None:
         raise InputError("a repetition cap needs to know how much there is", "Give --available FILE.")

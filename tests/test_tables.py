@@ -225,6 +225,39 @@ def test_predictions_of_other_columns_are_refused(fitted, capsys, header, row, w
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda fit: fit["laws"]["ct"]["parameters"].update(log_A=None),
+        lambda fit: fit["laws"]["ct"]["draws"][0].__setitem__(0, float("nan")),
+        lambda fit: fit.update(scale=0),
+        lambda fit: fit.update(budgets=[1]),
+        lambda fit: fit["laws"]["ct"].update(family="magic"),
+        lambda fit: fit["laws"].pop("pet"),
+    ],
+)
+def test_a_fit_file_that_was_tampered_with_is_refused(fitted, capsys, damage):
+    document = json.loads((fitted / "fit.json").read_text())
+    damage(document)
+    (fitted / "fit.json").write_text(json.dumps(document))
+    assert main(["allocate", "--fit", f"{fitted}/fit.json"]) == 1
+    assert "does not hold fitted laws" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(tables, capsys):
+    assert fit(tables, out="missing/fit.json") == 1
+    assert "there is no folder" in capsys.readouterr().err
+    (tables / "folder").mkdir()
+    assert fit(tables, out="folder") == 1
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_a_prediction_at_no_budget_is_refused(fitted, capsys):
+    arguments = ["--fit", f"{fitted}/fit.json", "--mixtures", f"{fitted}/mixtures.csv"]
+    assert main(["predict", *arguments, "--at", "0"]) == 1
+    assert "a budget is above 0" in capsys.readouterr().err
+
+
 def test_json_is_one_document_and_nothing_else(fitted, capsys):
     capsys.readouterr()
     assert main(["allocate", "--fit", f"{fitted}/fit.json", "--format", "json"]) == 0

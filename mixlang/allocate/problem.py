@@ -260,7 +260,12 @@ def _refuse_budget(fit: Fit, budget: float, costs: Floats) -> None:
         raise InputError("costs are positive numbers")
     low, high = fit.budgets
     same = high - low <= 1e-6 * high
-    if same and (abs(budget - high) > 0.01 * high or np.ptp(costs) > 0):
+    if same and np.ptp(costs) > 0:
+        raise InputError(
+            f"all runs fitted had a budget of {high:g}, and with unequal costs a mixture's total amount differs from it",
+            "Leave the costs out, or fit runs of several budgets.",
+        )
+    if same and abs(budget - high) > 0.01 * high:
         raise InputError(
             f"all runs fitted had a budget of {high:g}, so nothing is known about {budget:g}",
             "Leave the budget out, or fit runs of several budgets.",

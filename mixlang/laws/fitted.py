@@ -187,7 +187,12 @@ def read_fit(path: Path) -> Fit:
     Raises:
         InputError: missing or damaged.
     """
-    value = read_json(path)
+    try:
+        value = read_json(path)
+    except InputError as error:
+        raise InputError(
+            str(error), "Expected a file that 'mixlang fit' or a study's fit stage has written."
+        ) from error
     try:
         if value["version"] != VERSION:
             raise InputError(f"{path} is of format {value['version']}, this mixlang reads {VERSION}", "Fit again.")
@@ -195,6 +200,10 @@ def read_fit(path: Path) -> Fit:
         laws = tuple(_read_law(name, value["laws"][name], domains, value["scale"]) for name in value["losses"])
         mixtures = np.array(value["mixtures"], float).reshape(-1, len(domains))
         low, high = value["budgets"]
+        numbers = [low, high, value["scale"], *mixtures.ravel(), *(x for law in laws for x in law.theta)]
+        numbers += [x for law in laws for x in law.draws.ravel()]
+        if not (np.isfinite(np.array(numbers, float)).all() and 0 < low <= high and value["scale"] > 0):
+            raise ValueError("numbers that are missing, infinite or out of range")
         return Fit(domains, laws, (low, high), value["scale"], mixtures, tuple(value["notes"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not hold fitted laws ({error})", "Make it with 'mixlang fit'.") from error
