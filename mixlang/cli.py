@@ -125,6 +125,7 @@ def _tables_parser(command: Any, form: Any) -> None:
     predict.add_argument("--mixtures", type=Path, required=True, metavar="CSV")
     predict.add_argument("--key", metavar="COLUMN", help="default: as fitted")
     predict.add_argument("--budget", metavar="COLUMN", help="total amount of each row (default: as fitted)")
+    predict.add_argument("--ignore", type=_names, default=[], metavar="A,B", help="columns to leave out")
     predict.add_argument("--at", type=_amount, metavar="N", help="one budget for all rows")
     predict.add_argument("--out", type=Path, metavar="CSV", help="default: standard output")
     allocate = command("allocate", _allocate, "solve the mixture of a budget under fitted laws, with its proof")
@@ -379,7 +380,15 @@ def _fit(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from mixlang.tables import predict_table
 
-    predict_table(arguments.fit, arguments.mixtures, arguments.out, arguments.key, arguments.budget, arguments.at)
+    predict_table(
+        arguments.fit,
+        arguments.mixtures,
+        arguments.out,
+        arguments.key,
+        arguments.budget,
+        arguments.at,
+        arguments.ignore,
+    )
 
 
 def _allocate(arguments: argparse.Namespace) -> None:

@@ -59,6 +59,7 @@ def fit_tables(
     document["source"] = {
         "key": key,
         "budget": budget,
+        "ignored": [*ignored, *([seed] if seed else [])],
         "mixtures": {"file": mixtures.name, "sha256": file_digest(mixtures)},
         "losses": {"file": losses.name, "sha256": file_digest(losses)},
     }
@@ -84,18 +85,20 @@ def predict_table(
     key: str | None = None,
     budget: str | None = None,
     at: float | None = None,
+    ignored: Sequence[str] = (),
 ) -> None:
     """Predict the losses of a table of mixtures, as CSV: the key first, then a column a loss.
 
     Args:
         key, budget: columns; those the laws were fitted with, if left out.
+        ignored: columns to leave out, beside those that the fit left out (the seed, say).
         at: one budget for all rows, instead of a column.
 
     Raises:
         InputError: a table that cannot be trusted, or a budget that the laws cannot speak of.
     """
     from mixlang.laws import read_fit
-    from mixlang.laws.csv_tables import read_mixtures
+    from mixlang.laws.csv_tables import read_mixtures, read_sheet
 
     if out is not None:
         refuse_unwritable(out)
@@ -108,9 +111,11 @@ def predict_table(
         budget = source.get("budget")
         if budget is None and not single:
             raise InputError("the laws were fitted at several budgets; which is meant here?", "Give --budget or --at.")
-    found = read_mixtures(
-        mixtures, key, None if at is not None else budget, given=laws.budgets[1] if at is None else at
-    )
+    there = read_sheet(mixtures, key).columns
+    left = [*source.get("ignored", []), *([source.get("budget")] if at is not None else [])]
+    ignored = [*ignored, *(name for name in left if name in there and name not in ignored)]
+    column, given = (budget, laws.budgets[1]) if at is None else (None, at)
+    found = read_mixtures(mixtures, key, column, ignored, given)
     unknown = [name for name in found.domains if name not in laws.domains]
     if unknown:
         raise InputError(f"{mixtures}:1: the laws have no domain '{unknown[0]}'", _known(unknown[0], laws.domains))

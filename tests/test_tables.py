@@ -252,6 +252,13 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(tables, capsys):
     assert "is a folder" in capsys.readouterr().err
 
 
+def test_the_table_of_the_fit_can_be_predicted_as_it_is(fitted):
+    arguments = ["--fit", f"{fitted}/fit.json", "--mixtures", f"{fitted}/mixtures.csv"]
+    for more in ([], ["--at", "3000"]):
+        assert main(["predict", *arguments, *more, "--out", f"{fitted}/p.csv"]) == 0
+        assert len((fitted / "p.csv").read_text().splitlines()) == 1 + 2 * len(design())
+
+
 def test_a_prediction_at_no_budget_is_refused(fitted, capsys):
     arguments = ["--fit", f"{fitted}/fit.json", "--mixtures", f"{fitted}/mixtures.csv"]
     assert main(["predict", *arguments, "--at", "0"]) == 1
