@@ -123,7 +123,8 @@ def fit(context: Context) -> None:
     )
     context.write("fit.json", laws.document())
     for law in laws.laws:
-        say(f"  fit: {law.name}: {law.law.family.name}, error {law.error:.1%}, seed noise {law.noise:.1%}")
+        noise = "unknown" if np.isnan(law.noise) else f"{law.noise:.1%}"
+        say(f"  fit: {law.name}: {law.law.family.name}, error {law.error:.1%}, seed noise {noise}")
     for note in laws.notes:
         say(f"  fit: note: {note}")
 
