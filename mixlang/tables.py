@@ -212,7 +212,7 @@ def allocate_fit(
         document = {**best.as_dict(), "reach": dict(reach), "baselines": {}, "intervals": {}}
     else:
         document = answer(laws, settings, laws.budgets[1] if budget is None else budget)
-    document["relative_to"] = settings["objective"]["relative_to"]
+    document["relative_to"] = "the goals" if reach else settings["objective"]["relative_to"]
     if path:
         document["path"] = path_of(laws, settings, path)
     document["notes"] = list(laws.notes)
@@ -236,9 +236,14 @@ def show_allocation(document: Mapping[str, Any]) -> None:
         shown = f"  [{ends[0]:6.1%}, {ends[1]:6.1%}]" if ends else ""
         print(f"  {name:{width}} {document['shares'][name]:7.2%}{shown}  {document['amounts'][name]:.6g}")
     for name, gain in sure.get("gains", {}).items():
+        rival = document["baselines"][name]
+        outside = "" if rival["feasible"] else ", which the constraints rule out"
+        if max(abs(rival["shares"][domain] - document["shares"][domain]) for domain in names) < 1e-4:
+            print(f"  against {name}: the same mixture")
+            continue
         low, high = gain["interval"]
         print(
-            f"  against {name}: {gain['apparent']:+.2%} lower [{low:+.2%}, {high:+.2%}], corrected {gain['corrected']:+.2%}, "
+            f"  against {name}{outside}: {gain['apparent']:+.2%} lower [{low:+.2%}, {high:+.2%}], corrected {gain['corrected']:+.2%}, "
             f"better with probability {gain['probability']:.0%}"
         )
     proof = document["certificate"]

@@ -14,6 +14,9 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.9
 
+_TIE = 1e-7
+"""Objectives this close are a draw, which counts as half a win."""
+
 
 def spread(values: Floats, level: float = LEVEL) -> list[float]:
     """The central interval of draws, as [low, high]."""
@@ -60,7 +63,7 @@ def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> di
         gains[name] = {
             "apparent": float(apparent),
             "interval": spread(1 - ours / values),
-            "probability": float(np.mean(ours < values)),
+            "probability": float(np.mean(ours < values - _TIE) + 0.5 * np.mean(np.abs(ours - values) <= _TIE)),
             "corrected": float(apparent - optimism),
         }
     return {
