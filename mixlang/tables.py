@@ -242,10 +242,8 @@ def show_allocation(document: Mapping[str, Any]) -> None:
             print(f"  against {name}: the same mixture")
             continue
         low, high = gain["interval"]
-        print(
-            f"  against {name}{outside}: {gain['apparent']:+.2%} lower [{low:+.2%}, {high:+.2%}], corrected {gain['corrected']:+.2%}, "
-            f"better with probability {gain['probability']:.0%}"
-        )
+        print(f"  against {name}{outside}: {gain['apparent']:+.2%} lower [{low:+.2%}, {high:+.2%}],", end=" ")
+        print(f"corrected {gain['corrected']:+.2%}, better with probability {gain['probability']:.0%}")
     proof = document["certificate"]
     print(f"  proof: {proof['status']}, gap {proof['gap']:.1e}, KKT residual {proof['kkt_residual']:.1e}")
     for item in proof["active"]:
