@@ -51,15 +51,20 @@ def _umask() -> int:
     return mask
 
 
-def refuse_unwritable(path: Path) -> None:
+def refuse_unwritable(path: Path, *inputs: Path) -> None:
     """Say before the work, not after it, that its result could not be written.
 
     Raises:
-        InputError: a folder in the file's place, or a folder that is missing or not writable.
+        InputError: something else than a file in its place, one of the inputs, or a folder that is missing or not
+            writable.
     """
     folder = path.parent
+    if any(path.exists() and item.exists() and path.samefile(item) for item in inputs):
+        raise InputError(f"{path} is also what is read; give the result another name")
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected the name of a file to write")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file that could be replaced")
     if not folder.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {folder}", "Make it first.")
     if not os.access(folder, os.W_OK):

@@ -15,6 +15,9 @@ from mixlang.errors import InputError
 from mixlang.files import file_digest, read_json, refuse_unwritable, write_json, write_text
 from mixlang.spec.diagnostics import closest
 
+_LEAST_DRAWS = 10
+"""Fewer bootstrap draws than this make intervals that mislead."""
+
 
 def fit_tables(
     mixtures: Path,
@@ -40,14 +43,16 @@ def fit_tables(
     from mixlang.laws import fit_laws
     from mixlang.laws.csv_tables import read_tables
 
-    refuse_unwritable(out)
+    refuse_unwritable(out, mixtures, losses)
+    if 0 < draws < _LEAST_DRAWS:
+        raise InputError(f"--draws: intervals need at least {_LEAST_DRAWS} draws, not {draws}", "Or 0, for none.")
     table, notes = read_tables(mixtures, losses, key, budget, seed, ignored)
     say(f"{len(table.losses)} runs, {len(table.domains)} domains, {len(table.names)} losses, joined on '{key}'")
     anonymous = [name for name in table.names if name not in table.domains]
     if anonymous:
         notes += (
-            f"{len(anonymous)} of {len(table.names)} losses are named as no domain ({anonymous[0]}, ...), so none of the "
-            "domains counts as their own data",
+            f"{len(anonymous)} of {len(table.names)} losses are not named as a domain ({', '.join(anonymous[:3])}"
+            f"{', ...' if len(anonymous) > 3 else ''}); for these no domain counts as own data",
         )
     found = fit_laws(table, law, choose, draws=draws)  # type: ignore[arg-type]
     document = found.document()
@@ -101,10 +106,10 @@ def predict_table(
     from mixlang.laws.csv_tables import read_mixtures, read_sheet
 
     if out is not None:
-        refuse_unwritable(out)
+        refuse_unwritable(out, fit, mixtures)
     if at is not None and not at > 0:
         raise InputError(f"--at: a budget is above 0, not {at:g}")
-    laws, source = read_fit(fit), read_json(fit).get("source", {})
+    laws, source = read_fit(fit), _source(fit)
     key = key or source.get("key") or "index"
     single = laws.budgets[1] - laws.budgets[0] <= 1e-6 * laws.budgets[1]
     if budget is None and at is None:
@@ -126,6 +131,12 @@ def predict_table(
         raise InputError(f"all runs fitted had a budget of {laws.budgets[1]:g}, so nothing is known about others")
     for note in found.notes:
         say(f"note: {note}")
+    low, high = laws.budgets
+    outside = int(((found.budgets < low / 1.01) | (found.budgets > high * 1.01)).sum())
+    if outside:
+        say(
+            f"note: {outside} of {len(found.budgets)} rows lie outside the budgets fitted ({low:g} to {high:g}): extrapolated"
+        )
     order = [found.domains.index(name) for name in laws.domains]
     predicted = laws.predict(found.amounts[:, order])
     text = io.StringIO()
@@ -137,6 +148,12 @@ def predict_table(
         return
     write_text(out, text.getvalue())
     say(f"wrote {out}: {len(predicted)} rows, {len(laws.names)} losses")
+
+
+def _source(fit: Path) -> dict[str, Any]:
+    """How the tables of a fit were read; empty where it came from a study."""
+    source = read_json(fit).get("source", {})
+    return source if isinstance(source, dict) else {}
 
 
 def allocate_fit(
@@ -177,8 +194,10 @@ def allocate_fit(
     from mixlang.laws.csv_tables import read_available
 
     if out is not None:
-        refuse_unwritable(out)
+        refuse_unwritable(out, *filter(None, (fit, available)))
     laws = read_fit(fit)
+    if reach and budget is not None:
+        raise InputError("--reach looks for the budget, so it cannot be given", "Leave --budget out.")
     if repetition is not None and available is None:
         raise InputError("a repetition cap needs to know how much there is", "Give --available FILE.")
     for kind, names, known in (
@@ -244,6 +263,15 @@ def show_allocation(document: Mapping[str, Any]) -> None:
         low, high = gain["interval"]
         print(f"  against {name}{outside}: {gain['apparent']:+.2%} lower [{low:+.2%}, {high:+.2%}],", end=" ")
         print(f"corrected {gain['corrected']:+.2%}, better with probability {gain['probability']:.0%}")
+    print("  predicted: " + ", ".join(f"{name} {loss:.4g}" for name, loss in document["predicted"].items()))
+    for name, entry in document.get("structure", {}).get("domains", {}).items():
+        if entry["kind"]:
+            print(f"  {name} is {'a hub' if entry['kind'] == 'hub' else 'an island'}")
+    for step in document.get("path", []):
+        shown = step.get("reason") or ", ".join(f"{name} {share:.1%}" for name, share in step["shares"].items())
+        print(f"  at {step['budget']:g}: {shown}")
+    for note in document["notes"]:
+        print(f"  note: {note}")
     proof = document["certificate"]
     print(f"  proof: {proof['status']}, gap {proof['gap']:.1e}, KKT residual {proof['kkt_residual']:.1e}")
     for item in proof["active"]:

@@ -25,6 +25,9 @@ from runners.store import Lease, RunStore
 
 _POLL = 0.1
 
+_MOST_BROKEN = 3
+"""Starts that may fail because the server that forks runs has died, before the sweep gives up."""
+
 
 @dataclass
 class Sweep:
@@ -49,6 +52,7 @@ class Sweep:
     ahead: int = 0
     before_training: Callable[[], object] = lambda: None
     stop: int = 0
+    broken: int = 0
 
     def execute(self) -> list[dict[str, Any]]:
         """Train what is missing; returns a row for each run, in the order of `runs`.
@@ -139,7 +143,19 @@ class Sweep:
             if lease is not None:
                 waiting.remove(run)
                 slot = free.pop(0)
-                running[slot] = (run, lease, launcher.start(run, lease, slot))
+                try:
+                    running[slot] = (run, lease, launcher.start(run, lease, slot))
+                except (EOFError, ConnectionError) as error:
+                    # The server that forks runs has died: killed along with a stop that is about to reach us too, or
+                    # by itself, and then a new one is started.
+                    lease.release()
+                    waiting.append(run)
+                    free.append(slot)
+                    self.broken += 1
+                    if self.broken > _MOST_BROKEN:
+                        raise StageError(f"{self.title}: runs cannot be started: {error}") from error
+                    time.sleep(1.0)
+                    return
 
     def _collect(self, waiting: list[Run], free: list[int], running: dict, failed: list[str], clock: _Clock) -> None:
         """Take in the runs that have ended, here or in another sweep."""

@@ -309,12 +309,13 @@ def some(amounts):
     [
         ([[1000, 500, 500], [500, 1000, 500]], "2 distinct runs cannot identify laws over 3 domains"),
         ([[1000, 500, 500]] * 20, "1 distinct run cannot identify"),
-        ([[500 + i, 700, 0] for i in range(20)], "no run trains on 'pet'"),
+        ([[500 + 40 * i, 700, 0] for i in range(20)], "no run trains on 'pet'"),
         ([[400, 100 + 10 * i, 500 - 10 * i] for i in range(20)], "the share of 'ct' is 0.4 in every run"),
+        ([[400 + i % 2, 100 + 10 * i, 500 - 10 * i] for i in range(20)], "the share of 'ct' is 0.4"),
         ([[2 * i + 2, i + 1, (i * 7) % 11 + 1] for i in range(20)], "'ct', 'mri' are tied together"),
         ([[100 * i + 100, 50 * i**2 + 1, 40] for i in range(6)], "the runs cannot identify a law for 'ct'"),
     ],
-    ids=["two runs", "one mixture", "unused", "never varied", "tied", "too few"],
+    ids=["two runs", "one mixture", "unused", "never varied", "only rounded", "tied", "too few"],
 )
 def test_what_cannot_be_identified_is_refused_in_words(amounts, words):
     with pytest.raises(InputError, match=words):

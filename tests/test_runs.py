@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import threading
 import time
 
@@ -18,6 +19,7 @@ from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Launch
 from runners.data.scan import scan
 from runners.data.volumes import prepare
+from runners.launch import ForkLauncher
 from runners.liveness import alive, me
 from runners.pretrain import learning_rate, train_run
 from runners.store import Lease, RunStore
@@ -242,6 +244,41 @@ def test_an_interrupted_sweep_keeps_finished_runs_and_leaves_nothing_running(stu
         item for item in psutil.Process().children(recursive=True) if "runners.pretrain" in " ".join(item.cmdline())
     ]
     assert trainers == []
+
+
+def test_a_fork_server_that_dies_is_started_again_or_ends_in_the_stop_that_killed_it(study, tmp_path, monkeypatch):
+    plan, store = study[0], fresh(study, tmp_path)
+    run = min(plan.runs, key=lambda item: item.budget)
+    start, calls = ForkLauncher.start, []
+
+    def once_broken(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise EOFError("unexpected EOF")
+        return start(self, *arguments)
+
+    monkeypatch.setattr(ForkLauncher, "start", once_broken)
+    assert [row["key"] for row in sweep(study, store, [run]).execute()] == [run.key]
+    assert len(calls) == 2
+    store.forget(run.key)
+    job = sweep(study, store, [run])
+
+    def stopped(self, *arguments):
+        job.stop = signal.SIGTERM
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(ForkLauncher, "start", stopped)
+    with pytest.raises(Interrupted):
+        job.execute()
+    assert store.claim(run.key) is not None  # its lease was given back
+
+    def dead(self, *arguments):
+        raise EOFError("unexpected EOF")
+
+    store = fresh(study, tmp_path / "other") if (tmp_path / "other").mkdir() is None else None
+    monkeypatch.setattr(ForkLauncher, "start", dead)
+    with pytest.raises(StageError, match="runs cannot be started"):
+        sweep(study, store, [run]).execute()
 
 
 def test_two_sweeps_at_once_share_the_work(study, tmp_path):

@@ -88,14 +88,14 @@ def test_fit_predict_and_allocate_from_tables(tables, capsys):
 
 
 def test_the_order_of_rows_changes_nothing(tables):
-    assert fit(tables, "--law", "transfer", "--draws", "3") == 0
+    assert fit(tables, "--law", "transfer", "--draws", "10") == 0
     with (tables / "losses.csv").open(newline="") as file:
         header, *rows = list(csv.reader(file))
     write(tables / "losses.csv", header, sorted(rows))
     with (tables / "mixtures.csv").open(newline="") as file:
         header, *rows = list(csv.reader(file))
     write(tables / "mixtures.csv", header, rows[::-1])
-    assert fit(tables, "--law", "transfer", "--draws", "3", out="again.json") == 0
+    assert fit(tables, "--law", "transfer", "--draws", "10", out="again.json") == 0
     one, other = (json.loads((tables / name).read_text()) for name in ("fit.json", "again.json"))
     assert one["laws"] == other["laws"]
 
@@ -172,6 +172,8 @@ def test_two_runs_of_three_domains_are_refused_in_words(tmp_path, capsys):
         (["--cost", "mr=2"], 1, "Did you mean 'mri'?"),
         (["--reach", "pet=0.0001"], 4, "no budget brings 'pet'"),
         (["--share", "ct=0.7:1,pet=0.7:1"], 4, "the minimum shares sum to 1.4"),
+        (["--reach", "pet=0.3", "--budget", "5k"], 1, "--reach looks for the budget"),
+        (["--share", "ct=:.1,mri=:.1,pet=:.1"], 4, "Loosen the maximum shares"),
         (["--repetition", "2"], 1, "Give --available"),
         (["--objective", "best"], 1, "no objective 'best'"),
         (["--budget", "0"], 1, "a budget is a positive number"),
@@ -234,6 +236,10 @@ def test_predictions_of_other_columns_are_refused(fitted, capsys, header, row, w
         lambda fit: fit.update(budgets=[1]),
         lambda fit: fit["laws"]["ct"].update(family="magic"),
         lambda fit: fit["laws"].pop("pet"),
+        lambda fit: fit["laws"]["ct"]["parameters"].update(g_mri=-0.5),
+        lambda fit: fit["laws"]["ct"]["parameters"].update(E=-0.05),
+        lambda fit: fit["laws"]["ct"]["parameters"].update(log_A=1e300),
+        lambda fit: fit.update(losses=[]),
     ],
 )
 def test_a_fit_file_that_was_tampered_with_is_refused(fitted, capsys, damage):
@@ -247,9 +253,24 @@ def test_a_fit_file_that_was_tampered_with_is_refused(fitted, capsys, damage):
 def test_a_place_that_cannot_be_written_is_said_before_the_work(tables, capsys):
     assert fit(tables, out="missing/fit.json") == 1
     assert "there is no folder" in capsys.readouterr().err
+    assert fit(tables, out="losses.csv") == 1
+    assert "is also what is read" in capsys.readouterr().err
+    os.mkfifo(tables / "pipe")
+    assert fit(tables, out="pipe") == 1
+    assert "not a file that could be replaced" in capsys.readouterr().err
     (tables / "folder").mkdir()
     assert fit(tables, out="folder") == 1
     assert "is a folder" in capsys.readouterr().err
+
+
+def test_extrapolation_is_said(fitted, capsys):
+    arguments = ["--fit", f"{fitted}/fit.json", "--mixtures", f"{fitted}/mixtures.csv", "--at", "9k"]
+    assert main(["predict", *arguments, "--out", f"{fitted}/p.csv"]) == 0
+    assert "78 of 78 rows lie outside the budgets fitted" in capsys.readouterr().err
+    assert main(["allocate", "--fit", f"{fitted}/fit.json", "--budget", "9k", "--path", "5k,7k"]) == 0
+    said = capsys.readouterr().out
+    assert "this extrapolates" in said
+    assert "at 7000: ct" in said
 
 
 def test_the_table_of_the_fit_can_be_predicted_as_it_is(fitted):
@@ -303,7 +324,7 @@ def regmix(tmp_path_factory):
     folder = tmp_path_factory.mktemp("regmix")
     begun = time.process_time()
     tables = ["--mixtures", f"{REGMIX}/train_mixture_1m.csv", "--losses", f"{REGMIX}/train_pile_loss_1m.csv"]
-    assert main(["fit", *tables, "--law", "transfer_tilted", "--draws", "5", "--out", f"{folder}/fit.json"]) == 0
+    assert main(["fit", *tables, "--law", "transfer_tilted", "--draws", "10", "--out", f"{folder}/fit.json"]) == 0
     seconds = time.process_time() - begun
     arguments = ["--fit", f"{folder}/fit.json", "--mixtures", f"{REGMIX}/test_mixture_1m.csv"]
     assert main(["predict", *arguments, "--out", f"{folder}/p.csv"]) == 0

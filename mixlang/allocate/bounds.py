@@ -32,6 +32,8 @@ def bounds_of(
 ) -> tuple[Floats, Floats, dict[tuple[str, str], str]]:
     """Bounds on shares from the settings, what is available and the probed range, with the reason of each.
 
+    Without a bound of the user's a share stays at or above the smallest at which its law was observed.
+
     Raises:
         SolveError: a domain whose bounds contradict each other.
     """
@@ -50,13 +52,13 @@ def bounds_of(
             most = constraints["repetition"] * available[name]["crops"] * costs[index] / budget
             if most < upper[index]:
                 upper[index], reasons["max", name] = most, "repetition cap"
-        if lower[index] < least.get(index, 0.0) <= upper[index]:
+        if name not in constraints["share"] and lower[index] < least.get(index, 0.0) <= upper[index]:
             lower[index], reasons["min", name] = least[index], "smallest share probed"
         if lower[index] > upper[index] + _ROUNDING:
             raise SolveError(
                 f"domain '{name}': its share must be at least {lower[index]:.3g} ({reasons['min', name]}) and at most "
                 f"{upper[index]:.3g} ({reasons['max', name]})",
-                "Lower the minimum, raise constraints.repetition or lower the budget.",
+                "Lower the minimum, raise the repetition cap or lower the budget.",
             )
     return lower, upper, reasons
 
@@ -90,10 +92,14 @@ def refuse_infeasible(
     if upper.sum() < 1 - _ROUNDING:
         raise SolveError(
             f"the caps hold only {upper.sum():.1%} of a budget of {budget:,.0f}",
-            "Raise constraints.repetition, lower the budget or bring more data.",
+            "Loosen the maximum shares or the repetition cap, lower the budget or bring more data.",
         )
     if lower.sum() > 1 + _ROUNDING:
-        raise SolveError(f"the minimum shares sum to {lower.sum():.3g}", "Lower constraints.share minima.")
+        raise SolveError(
+            f"the minimum shares sum to {lower.sum():.3g}; domains without a bound of yours are held at the smallest share "
+            "probed",
+            "Lower the minima, or give the other domains bounds of their own (a minimum of 0).",
+        )
     for group in groups:
         least, most = group.members @ lower, group.members @ upper
         rest = 1 - (1 - group.members) @ upper, 1 - (1 - group.members) @ lower

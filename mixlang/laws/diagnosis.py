@@ -19,6 +19,9 @@ Ints = NDArray[np.int64]
 _COLLINEAR = 1e-6
 _ILL_CONDITIONED = 1e5
 
+_VARIED = 0.02
+"""A share that changes by less than this part of itself has not been varied, only rounded."""
+
 
 def runs_needed(domains: int) -> int:
     """Distinct probe points that laws with transfer among `domains` domains need: three for each domain and one more
@@ -49,9 +52,9 @@ def refuse_unidentifiable(table: LossTable, transfer: bool) -> list[str]:
             raise InputError(
                 f"no run trains on '{name}': nothing can be said about it", "Leave it out, or add runs that use it."
             )
-        if len(names) > 1 and np.ptp(column) < 1e-9:
+        if len(names) > 1 and np.ptp(column) < _VARIED * column.max():
             raise InputError(
-                f"the share of '{name}' is {column[0]:.3g} in every run, so its effect cannot be told from the rest",
+                f"the share of '{name}' is {np.median(column):.3g} in every run, so its effect cannot be told from the rest",
                 "Add runs with other shares of it.",
             )
     if transfer and len(names) > 1:

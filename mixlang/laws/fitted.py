@@ -204,7 +204,14 @@ def read_fit(path: Path) -> Fit:
         numbers += [x for law in laws for x in law.draws.ravel()]
         if not (np.isfinite(np.array(numbers, float)).all() and 0 < low <= high and value["scale"] > 0):
             raise ValueError("numbers that are missing, infinite or out of range")
-        return Fit(domains, laws, (low, high), value["scale"], mixtures, tuple(value["notes"]))
+        if not laws or not all(law.floor >= 0 and all(law.law.conditions(law.theta).values()) for law in laws):
+            raise ValueError("no laws, or parameters outside their range")
+        found = Fit(domains, laws, (low, high), value["scale"], mixtures, tuple(value["notes"]))
+        with np.errstate(all="ignore"):
+            losses = found.predict(mixtures * high)
+        if not (np.isfinite(losses) & (losses > 0)).all():
+            raise ValueError("parameters that give no finite losses")
+        return found
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not hold fitted laws ({error})", "Make it with 'mixlang fit'.") from error
 
