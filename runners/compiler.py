@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,24 +28,25 @@ class CompiledStudy:
     compiled: Compiled
 
 
-def compile_study(spec: Path, *, write: bool) -> CompiledStudy:
+def compile_study(spec: Path, *, write: bool, overrides: Sequence[str] = ()) -> CompiledStudy:
     """Check a spec and its data and make its plan.
 
     Args:
         write: write the data manifest and the plan to the build folder and register the spec in dvc.yaml; without
             it nothing in the workspace changes.
+        overrides: texts `key.path=value` that go before what the spec says.
 
     Raises:
         SpecError: everything wrong with the spec, its sources or its constraints, each at its place.
         InputError: the spec is not in a workspace, or its data cannot be used.
     """
-    loaded = load_spec(spec)
+    loaded = load_spec(spec, overrides=overrides)
     workspace = Workspace.find(spec.resolve().parent)
     study = workspace.study(spec)
     locations = Locations.of(workspace.root)
-    missing = check_sources(loaded, locations)
-    if missing:
-        raise SpecError([*loaded.warnings, *missing])
+    problems = [*workspace.misplaced(loaded), *check_sources(loaded, locations)]
+    if problems:
+        raise SpecError([*loaded.warnings, *problems])
     for item in loaded.warnings:
         say(item.render())
     manifest = _scan(loaded, locations, workspace)
@@ -54,6 +56,8 @@ def compile_study(spec: Path, *, write: bool) -> CompiledStudy:
     if impossible:
         raise SpecError([loaded.marked.diagnostic(code, path, text, help) for code, path, text, help in impossible])
     if write:
+        workspace.bases.mkdir(parents=True, exist_ok=True)
+        write_json(study.file("overrides.json"), {"version": 1, "set": list(overrides)})
         manifest.write(study.file("data.json"))
         for name, settings in compiled.settings.items():
             write_json(study.file(f"settings/{name}.json"), settings)

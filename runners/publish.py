@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from mixlang.plan.workspace import Study, Workspace
 from mixlang.registry import Registry
 from mixlang.registry.provenance import environment, git_state, hardware, hashes
 from mixlang.report.page import render_report
-from mixlang.spec.loader import load_spec
 from mixlang.spec.presets import resolved
 from runners.store import RunStore
 
@@ -121,13 +121,26 @@ def _json(value: Any) -> bytes:
 
 
 def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
-    loaded = load_spec(study.spec)
+    loaded = study.load()
     plan = Plan.read(study.file("plan.json"))
     names = ("data", "plan", "runs", "fit", "allocation", "verification")
-    inputs = [study.spec, workspace.root / "requirements.lock", *(study.file(f"{name}.json") for name in names)]
+    inputs = [
+        study.spec,
+        *(base.resolve() for base in loaded.bases),
+        workspace.root / "requirements.lock",
+        *(study.file(f"{name}.json") for name in names),
+    ]
     data = read_json(study.file("data.json"))["domains"]
     return {
-        "spec": {"file": study.spec.relative_to(workspace.root).as_posix(), "text": loaded.text},
+        "spec": {
+            "file": study.spec.relative_to(workspace.root).as_posix(),
+            "text": loaded.text,
+            "extends": {
+                base.resolve().relative_to(workspace.root).as_posix(): base.read_text(encoding="utf-8")
+                for base in loaded.bases
+            },
+            "set": list(loaded.overrides),
+        },
         "resolved": resolved(loaded.spec),
         "plan": {"hash": digest(plan.as_dict()), "runs": len(plan.runs)},
         "git": git_state(workspace.root),
@@ -144,7 +157,9 @@ def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
         },
         "environment": environment(),
         "hardware": {"publisher": hardware(), "training": _training(workspace.store, plan, study)},
-        "reproduce": f"mixlang run specs/{study.item}.yaml",
+        "reproduce": shlex.join(
+            ["mixlang", "run", f"specs/{study.item}.yaml", *(word for text in loaded.overrides for word in ("--set", text))]
+        ),
     }
 
 

@@ -19,7 +19,6 @@ from mixlang.plan.build import Plan, compile_plan, refuse_empty
 from mixlang.plan.design import whole_mixture
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
-from mixlang.spec.loader import load_spec
 from mixlang.spec.locations import Locations
 
 
@@ -48,7 +47,7 @@ class Context:
 
 def plan(context: Context) -> None:
     """Spec and data manifest to runs and settings."""
-    loaded = load_spec(context.study.spec)
+    loaded = context.study.load()
     manifest = DataManifest.read(context.study.file("data.json"))
     if set(manifest.domains) != set(loaded.spec.domains):
         raise InputError(
@@ -91,7 +90,7 @@ def sweep(context: Context) -> None:
 
     path = context.study.file("plan.json")
     compiled = Plan.read(path)
-    spec = load_spec(context.study.spec).spec
+    spec = context.study.load().spec
     job = Sweep(
         compiled,
         path,
@@ -177,7 +176,7 @@ def verify(context: Context) -> None:
         context.write("verification.json", {"version": 1, "domains": list(compiled.domains), "runs": []})
         say("  verify: no holdout budget, nothing to verify")
         return
-    launch = load_spec(context.study.spec).spec.launch
+    launch = context.study.load().spec.launch
     runs = list({run.key: run for _, _, run in wanted}.values())
     job = Sweep(
         compiled,

@@ -7,7 +7,6 @@ from pathlib import Path
 from mixlang.errors import InputError
 from mixlang.plan.build import Plan
 from mixlang.plan.workspace import Study, Workspace
-from mixlang.spec.loader import load_spec
 from runners.stages import Context, prepared
 from runners.store import RunStore
 from runners.sweep import Sweep
@@ -27,7 +26,7 @@ def work(path: Path, index: int, count: int) -> None:
             f"{path} is not the plan of a study", "Give build/SPEC/plan.json, written by 'mixlang compile'."
         )
     plan = Plan.read(path)
-    launch = load_spec(study.spec).spec.launch
+    launch = study.load().spec.launch
     context = Context(workspace, study)
     Sweep(
         plan,

@@ -212,6 +212,8 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
     objective["weights"] = {name: spec.objective.weights.get(name, 1.0) for name in spec.domains}
     constraints = spec.constraints.model_dump(mode="json")
     constraints["prior"] = constraints["prior"]["kl"]
+    if constraints["repetition"] == "unlimited":
+        constraints["repetition"] = None
     constraints["group"] = {
         name: {"members": bound.domains, "min": bound.min, "max": bound.max}
         for name, bound in spec.constraints.group.items()
@@ -245,10 +247,11 @@ def require_feasible(spec: Spec, compiled: Compiled) -> list[tuple[str, tuple[st
     found = []
     settings = compiled.settings["allocate"]
     constraints, available = spec.constraints, settings["available"]
-    if constraints.repetition is None:
+    repetition = constraints.repetition
+    if repetition == "unlimited":
         return found
     budget = max([spec.budgets.target, *spec.budgets.holdout])
-    caps = {name: constraints.repetition * data["crops"] for name, data in available.items()}
+    caps = {name: repetition * data["crops"] for name, data in available.items()}
     bounds = constraints.share
     room = sum(
         spec.domains[name].cost
@@ -259,7 +262,7 @@ def require_feasible(spec: Spec, compiled: Compiled) -> list[tuple[str, tuple[st
     if room < budget * (1 - 1e-9):
         need = budget / sum(spec.domains[name].cost * data["crops"] for name, data in available.items())
         message = (
-            f"with repetition {constraints.repetition:g} and the share bounds, the data hold {room:,.0f} of the "
+            f"with repetition {repetition:g} and the share bounds, the data hold {room:,.0f} of the "
             f"{budget:,} samples of the largest budget"
         )
         help = f"raise the repetition cap (at least {need:.1f}), lower the budget or bring more data"
@@ -269,7 +272,7 @@ def require_feasible(spec: Spec, compiled: Compiled) -> list[tuple[str, tuple[st
         if least > caps[name] * (1 + 1e-9):
             message = (
                 f"a share of at least {bound.min:g} is {least:,.0f} samples, but '{name}' gives at most "
-                f"{caps[name]:,.0f} at repetition {constraints.repetition:g}"
+                f"{caps[name]:,.0f} at repetition {repetition:g}"
             )
             help = "lower the minimum or raise constraints.repetition"
             found.append(("MX0304", ("constraints", "share", name, "min"), message, help))

@@ -29,7 +29,7 @@ STAGES = ("plan", "prepare", "sweep", "fit", "allocate", "verify", "report", "pu
 # What each stage reads and writes, in the build folder unless a path is given. Outputs are small, committed to git
 # and kept by DVC when a stage fails (persist).
 _READS = {
-    "plan": ["specs/${item}.yaml", "data.json"],
+    "plan": ["specs/${item}.yaml", "specs/bases", "overrides.json", "data.json"],
     "prepare": ["plan.json"],
     "sweep": ["plan.json", "volumes.json"],
     "fit": ["runs.json", "settings/fit.json"],

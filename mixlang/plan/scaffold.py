@@ -46,6 +46,7 @@ def make_workspace(path: Path) -> list[str]:
         ("dvc.yaml", render([])),
         (".gitignore", _IGNORE),
         ("specs/quickstart.yaml", template.read_text(encoding="utf-8")),
+        ("specs/bases/.gitkeep", ""),
         ("registry/.gitkeep", ""),
     ):
         if not (root / name).exists():

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixlang.errors import InputError
+from mixlang.files import read_json
+
+if TYPE_CHECKING:
+    from mixlang.spec import Diagnostic, LoadedSpec
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,31 @@ class Study:
     def file(self, name: str) -> Path:
         """A file of the build folder, such as `plan.json`."""
         return self.build / name
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What the last `mixlang run` or `compile` set on the command line, as given.
+
+        Raises:
+            InputError: overrides.json is damaged.
+        """
+        path = self.file("overrides.json")
+        if not path.exists():
+            return ()
+        value = read_json(path)
+        if not (isinstance(value, dict) and isinstance(value.get("set"), list)):
+            raise InputError(f"{path} is damaged", f"Run 'mixlang compile specs/{self.item}.yaml' to write it again.")
+        return tuple(str(text) for text in value["set"])
+
+    def load(self) -> LoadedSpec:
+        """The spec as it was compiled: with what was set on the command line.
+
+        Raises:
+            SpecError: it does not compile (any more).
+        """
+        from mixlang.spec import load_spec  # light commands that need no spec do not pay for it
+
+        return load_spec(self.spec, overrides=self.overrides)
 
 
 @dataclass(frozen=True)
@@ -57,6 +87,15 @@ class Workspace:
     def store(self) -> Path:
         """Runs, prepared volumes and caches; MIXLANG_STORE moves it, for example to a shared file system."""
         return Path(os.environ.get("MIXLANG_STORE") or self.root / ".mixlang").resolve()
+
+    @property
+    def bases(self) -> Path:
+        """Where the files lie that specs may extend; the pipeline depends on the folder as a whole."""
+        return self.root / "specs" / "bases"
+
+    def misplaced(self, loaded: LoadedSpec) -> list[Diagnostic]:
+        """What a spec extends outside specs/bases, where the pipeline would not notice that it changed."""
+        return [said for base, said in loaded.bases.items() if not base.resolve().is_relative_to(self.bases)]
 
     @property
     def registry(self) -> Path:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable, Collection, Iterable
 
-from mixlang.spec.diagnostics import Diagnostic, closest
+from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.marks import Marked, Path_
+from mixlang.spec.presets import resolve_model
 from mixlang.spec.quantities import show_amount
 from mixlang.spec.schema import Spec
+from mixlang.spec.suggest import did_you_mean
 
 _PLATEAU_STEPS = 128
 """Below this many steps a run is likely to have learned little more than the mean intensity."""
 
+
+_FAR = 100
+"""Extrapolating further than so many times the largest probe budget gets a warning."""
+
+_LEAST_DRAWS = 10
+_ROUNDING = 1e-12
 
 _FIXED_TOTAL = ("transfer_tilted", "additive", "exponential")
 """Laws that are convex only among mixtures of one total amount."""
@@ -29,33 +39,56 @@ class _Findings:
         self.items.append(self.marked.diagnostic(code, path, message, help, key=key, severity="warning"))
 
 
-def check_meaning(spec: Spec, marked: Marked) -> list[Diagnostic]:
-    """Everything that can be said about a valid spec before its data are looked at, in file order."""
+def check_meaning(spec: Spec, marked: Marked, broken: Collection[str] = ()) -> list[Diagnostic]:
+    """Everything that can be said about a spec before its data are looked at.
+
+    Args:
+        broken: sections that are not well-formed, which `spec` lacks; what depends on them is not checked.
+    """
     findings = _Findings(marked)
-    for check in (_references, _grid, _budgets, _design, _shares, _law, _model, _subjects):
-        check(spec, findings)
-    return sorted(findings.items, key=lambda item: (item.position.line, item.position.column))
+    for check, sections in _CHECKS:
+        if not set(sections) & set(broken):
+            check(spec, findings)
+    return findings.items
 
 
-def _references(spec: Spec, findings: _Findings) -> None:
-    names = list(spec.domains)
-    for section, table in (
-        (("objective", "weights"), spec.objective.weights),
-        (("constraints", "share"), spec.constraints.share),
-    ):
-        for name in table:
-            if name not in spec.domains:
-                help = closest(name, names) or f"the domains are {', '.join(names)}"
-                findings.error("MX0201", (*section, name), f"there is no domain '{name}'", help, key=True)
+def _domain_names(marked: Marked) -> list[str]:
+    """The names in the file, so that references can be checked while a domain itself is still wrong."""
+    domains = marked.value.get("domains")
+    return [str(name) for name in domains] if isinstance(domains, dict) else []
+
+
+def _objective(spec: Spec, findings: _Findings) -> None:
+    names = _domain_names(findings.marked)
+    _known_domains(spec.objective.weights, ("objective", "weights"), names, findings)
+    weights = [spec.objective.weights.get(name, 1.0) for name in names]
+    if names and not any(weights):
+        findings.error(
+            "MX0202", ("objective", "weights"), "every weight is zero: nothing is left to minimise", key=True
+        )
+    if spec.objective.minimize != "robust" and ("objective", "tail") in findings.marked.keys:
+        message = f"'tail' means nothing to the objective '{spec.objective.minimize}'"
+        findings.warn("MX0223", ("objective", "tail"), message, "take it out, or minimize: robust", key=True)
+
+
+def _known_domains(table: Iterable[str], section: Path_, names: list[str], findings: _Findings) -> None:
+    for name in table:
+        if names and name not in names:
+            help = did_you_mean(name, names) or f"the domains are {', '.join(names)}"
+            findings.error("MX0201", (*section, name), f"there is no domain '{name}'", help, key=True)
+
+
+def _constrained(spec: Spec, findings: _Findings) -> None:
+    names = _domain_names(findings.marked)
+    _known_domains(spec.constraints.share, ("constraints", "share"), names, findings)
     for group, bound in spec.constraints.group.items():
         for index, name in enumerate(bound.domains):
-            if name not in spec.domains:
-                help = closest(name, names) or f"the domains are {', '.join(names)}"
-                path: Path_ = ("constraints", "group", group, "domains", index)
+            path: Path_ = ("constraints", "group", group, "domains", index)
+            if names and name not in names:
+                help = did_you_mean(name, names) or f"the domains are {', '.join(names)}"
                 findings.error("MX0201", path, f"there is no domain '{name}'", help)
-    weights = [spec.objective.weights.get(name, 1.0) for name in names]
-    if not any(weights):
-        findings.error("MX0202", ("objective", "weights"), "every weight is zero: nothing is left to minimise")
+            if name in bound.domains[:index]:
+                findings.error("MX0224", path, f"the domain '{name}' is in the group twice", "take one out")
 
 
 def _grid(spec: Spec, findings: _Findings) -> None:
@@ -120,6 +153,21 @@ def _budgets(spec: Spec, findings: _Findings) -> None:
         findings.error("MX0211", path, message, "warm up for at most half of the smallest run")
 
 
+def _target(spec: Spec, findings: _Findings) -> None:
+    budgets = spec.budgets
+    top = max(budgets.probe)
+    if budgets.target > _FAR * top:
+        message = (
+            f"the target is {budgets.target / top:.0f} times the largest probe budget; laws of one or two decades say "
+            "little so far out"
+        )
+        findings.warn("MX0232", ("budgets", "target"), message, f"probe up to {show_amount(budgets.target / _FAR)}")
+    if budgets.seeds == 1:
+        path: Path_ = ("budgets", "seeds")
+        message = "with one seed the noise between seeds stays unknown, and with it whether a difference means anything"
+        findings.warn("MX0233", path, message, "use 2 or 3")
+
+
 def _design(spec: Spec, findings: _Findings) -> None:
     design, probe = spec.design, spec.budgets.probe
     domains = len(spec.domains)
@@ -149,43 +197,142 @@ def _design(spec: Spec, findings: _Findings) -> None:
 
 
 def _shares(spec: Spec, findings: _Findings) -> None:
-    bounds = spec.constraints.share
+    bounds, names = spec.constraints.share, _domain_names(findings.marked)
+    path: Path_ = ("constraints", "share")
     least = sum(bound.min for bound in bounds.values())
-    if least > 1 + 1e-12:
-        findings.error(
-            "MX0216", ("constraints", "share"), f"the minimum shares sum to {least:g}, more than 1", key=True
-        )
-    most = sum(bounds[name].max if name in bounds else 1.0 for name in spec.domains)
-    if most < 1 - 1e-12:
+    if least > 1 + _ROUNDING:
+        message = f"the minimum shares sum to {least:g}, more than 1"
+        findings.error("MX0216", path, message, "lower some of them", key=True)
+    most = sum(bounds[name].max if name in bounds else 1.0 for name in names)
+    if names and most < 1 - _ROUNDING:
         message = f"the maximum shares sum to {most:g}, so the budget cannot be filled"
-        findings.error("MX0217", ("constraints", "share"), message, key=True)
+        findings.error("MX0217", path, message, "raise some of them", key=True)
+    for group, bound in spec.constraints.group.items():
+        members = [bounds[name] for name in bound.domains if name in bounds]
+        free = len(bound.domains) - len(members)
+        low, high = sum(item.min for item in members), sum(item.max for item in members) + free
+        path = ("constraints", "group", group)
+        if low > bound.max + _ROUNDING:
+            message = f"the group '{group}' may have at most {bound.max:g}, but its minimum shares sum to {low:g}"
+            findings.error("MX0225", path, message, "raise its max or lower the minimum shares", key=True)
+        if high < bound.min - _ROUNDING:
+            message = f"the group '{group}' must have at least {bound.min:g}, but its maximum shares sum to {high:g}"
+            findings.error("MX0225", path, message, "lower its min or raise the maximum shares", key=True)
 
 
 def _law(spec: Spec, findings: _Findings) -> None:
     if spec.law.family in _FIXED_TOTAL and len({domain.cost for domain in spec.domains.values()}) > 1:
         message = f"the law '{spec.law.family}' can only be solved where all costs are equal"
         findings.error("MX0221", ("law", "family"), message, "use a law of amounts, such as transfer, or auto")
-    if spec.objective.minimize == "robust" and spec.law.draws < 10:
+
+
+def _draws(spec: Spec, findings: _Findings) -> None:
+    if spec.objective.minimize == "robust" and spec.law.draws < _LEAST_DRAWS:
         message = f"a robust objective needs bootstrap draws; {spec.law.draws} are too few"
-        findings.error("MX0222", ("law", "draws"), message, "use at least 10")
+        findings.error("MX0222", ("law", "draws"), message, f"use at least {_LEAST_DRAWS}")
 
 
 def _model(spec: Spec, findings: _Findings) -> None:
-    model = spec.model
+    sizes = resolve_model(spec.model)
     for part in ("", "decoder_"):
-        width, heads = getattr(model, f"{part}width"), getattr(model, f"{part}heads")
-        if width is not None and heads is not None and width % heads:
-            path: Path_ = ("model", f"{part}heads")
-            findings.error("MX0218", path, f"{heads} heads do not divide the {part.replace('_', ' ')}width {width}")
-    if spec.launch.processes_per_run > 1 and spec.train.batch_size % spec.launch.processes_per_run:
-        message = f"the batch of {spec.train.batch_size} does not divide over {spec.launch.processes_per_run} processes"
-        findings.error("MX0219", ("launch", "processes_per_run"), message)
+        width, heads = sizes[f"{part}width"], sizes[f"{part}heads"]
+        if width % heads:
+            name = part.replace("_", " ")
+            given = ("model", f"{part}heads") in findings.marked.keys
+            path: Path_ = ("model", f"{part}heads" if given else f"{part}width")
+            divisors = [number for number in range(1, width + 1) if width % number == 0 and number <= 64]
+            nearest = min(divisors, key=lambda number: (abs(number - heads), number))
+            whose = "" if given else f" of the preset {spec.model.arch}"
+            message = f"{heads} heads{whose} do not divide the {name}width {width}"
+            findings.error("MX0218", path, message, f"use {part}heads: {nearest}")
 
 
-def _subjects(spec: Spec, findings: _Findings) -> None:
+def _processes(spec: Spec, findings: _Findings) -> None:
+    processes, batch = spec.launch.processes_per_run, spec.train.batch_size
+    if batch % processes:
+        message = f"the batch of {batch} does not divide over {processes} processes"
+        divisors = [number for number in range(1, min(batch, 1024) + 1) if batch % number == 0]
+        nearest = min(divisors, key=lambda number: (abs(number - processes), number))
+        findings.error("MX0219", ("launch", "processes_per_run"), message, f"use {nearest}")
+
+
+def _sources(spec: Spec, findings: _Findings) -> None:
     for name, domain in spec.domains.items():
-        if domain.source.nifti is not None and domain.source.subject is None:
-            path: Path_ = ("domains", name, "source", "nifti")
+        source, section = domain.source, ("domains", name, "source")
+        if source.nifti is not None and source.subject is None:
             message = "each file counts as its own subject; scans of one patient may fall on both sides of the split"
             help = r"give source.subject, a regular expression such as '(sub-\w+?)_'"
-            findings.warn("MX0220", path, message, help)
+            findings.warn("MX0220", (*section, "nifti"), message, help)
+        if source.subject is not None:
+            _pattern(source.subject, (*section, "subject"), findings)
+
+
+def _pattern(text: str, path: Path_, findings: _Findings) -> None:
+    try:
+        groups = re.compile(text).groups
+    except (re.error, OverflowError, RecursionError) as error:
+        findings.error("MX0226", path, f"not a regular expression: {error}", r"for example '(sub-\w+?)_'")
+        return
+    if not groups:
+        message = "the pattern has no group, so the whole match is the subject"
+        findings.warn("MX0227", path, message, r"put the subject in parentheses, as in '(sub-\w+?)_'")
+
+
+def _intensities(spec: Spec, findings: _Findings) -> None:
+    units = {"ct": ("hu",), "pet": ("suv",), "mri": ("arbitrary",)}
+    for name, domain in spec.domains.items():
+        path: Path_ = ("domains", name, "intensity")
+        unit = domain.intensity.unit
+        if unit is not None and unit not in units[domain.modality]:
+            message = f"values of {domain.modality} cannot be in '{unit}'"
+            findings.error("MX0228", (*path, "unit"), message, f"did you mean '{units[domain.modality][0]}'?")
+        if domain.intensity.clip is not None and domain.modality == "mri":
+            message = "mri is clipped at percentiles of each volume; a fixed 'clip' means nothing to it"
+            findings.error("MX0229", (*path, "clip"), message, "take it out", key=True)
+
+
+def _phantoms(spec: Spec, findings: _Findings) -> None:
+    for name, domain in spec.domains.items():
+        phantom = domain.source.phantom
+        if phantom is None:
+            continue
+        section: Path_ = ("domains", name, "source", "phantom")
+        size = [have * step / want for have, step, want in zip(phantom.shape, phantom.spacing, spec.volume.spacing)]
+        small = [axis for axis in range(3) if size[axis] < spec.volume.crop[axis] - 0.5]
+        if small:
+            shown = " x ".join(f"{edge:.0f}" for edge in size)
+            crop = " x ".join(str(edge) for edge in spec.volume.crop)
+            message = f"its volumes are {shown} voxels after resampling, smaller than the crop {crop}: they are padded"
+            findings.warn("MX0230", section, message, "use a smaller crop or larger phantoms", key=True)
+
+
+def _split(spec: Spec, findings: _Findings) -> None:
+    for name, domain in spec.domains.items():
+        phantom = domain.source.phantom
+        if phantom is None:
+            continue
+        held = max(1, math.ceil(spec.data.split.validation * phantom.count - 1e-9))
+        if held >= phantom.count:
+            message = f"{phantom.count} subjects, {held} of them for validation: none would be left to train on"
+            path: Path_ = ("domains", name, "source", "phantom", "count")
+            findings.error("MX0231", path, message, "raise the count or lower data.split.validation")
+
+
+_CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] = (
+    (_objective, ("objective",)),
+    (_constrained, ("constraints",)),
+    (_grid, ("volume", "model")),
+    (_budgets, ("budgets", "train")),
+    (_target, ("budgets",)),
+    (_design, ("design", "budgets", "domains")),
+    (_shares, ("constraints",)),
+    (_law, ("law", "domains")),
+    (_draws, ("law", "objective")),
+    (_model, ("model",)),
+    (_processes, ("launch", "train")),
+    (_sources, ("domains",)),
+    (_intensities, ("domains",)),
+    (_phantoms, ("domains", "volume")),
+    (_split, ("domains", "data")),
+)
+"""Each check with the sections it reads."""

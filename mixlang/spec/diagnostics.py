@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +23,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One finding. `code` is stable (`MX0102`); `help` says what to do and may be empty."""
+    """One finding. `code` is stable (`MX0102`) and explained in docs/diagnostics.md; `help` says what to do."""
 
     code: str
     severity: Literal["error", "warning"]
@@ -38,9 +37,11 @@ class Diagnostic:
         """The finding as a person reads it, with the offending line and a caret below it."""
         lines = [f"{self.position}: {self.severity}[{self.code}]: {self.message}"]
         if self.source_line:
-            number = str(self.position.line)
+            number, column = str(self.position.line), self.position.column
+            # A tab before the caret keeps it under its column, however wide the terminal draws tabs.
+            lead = "".join("\t" if letter == "\t" else " " for letter in self.source_line[: column - 1])
             lines.append(f" {number} | {self.source_line}")
-            lines.append(f" {' ' * len(number)} | {' ' * (self.position.column - 1)}{'^' * max(1, self.width)}")
+            lines.append(f" {' ' * len(number)} | {lead}{'^' * max(1, self.width)}")
         if self.help:
             lines.append(f"   help: {self.help}")
         return "\n".join(lines)
@@ -53,21 +54,37 @@ class Diagnostic:
             "file": self.position.file,
             "line": self.position.line,
             "column": self.position.column,
+            "end_column": self.position.column + max(1, self.width),
             "message": self.message,
             "help": self.help,
         }
 
+    def as_github(self) -> str:
+        """The finding as a workflow command that GitHub shows beside the line of a pull request."""
+        place = f"file={_property(self.position.file)},line={self.position.line},col={self.position.column}"
+        text = f"{self.message}\n{self.help}" if self.help else self.message
+        return f"::{self.severity} {place},title={self.code}::{_escaped(text)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
 
 class SpecError(InputError):
-    """A spec that cannot be compiled. Carries every diagnostic, in file order."""
+    """A spec that cannot be compiled. Carries every diagnostic, file by file in the order the lines stand."""
 
     def __init__(self, diagnostics: list[Diagnostic]) -> None:
-        self.diagnostics = sorted(diagnostics, key=lambda item: (item.position.line, item.position.column))
+        self.diagnostics = in_file_order(diagnostics)
         errors = sum(item.severity == "error" for item in diagnostics)
         super().__init__(f"{errors} error{'s' if errors != 1 else ''} in {diagnostics[0].position.file}")
 
 
-def closest(word: str, candidates: Iterable[str]) -> str:
-    """'did you mean 'x'?' for the nearest candidate, or ''."""
-    match = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
-    return f"did you mean '{match[0]}'?" if match else ""
+def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Diagnostics sorted by line within each file; files in the order they first appear; repeats dropped."""
+    unique = list(dict.fromkeys(diagnostics))
+    rank = {file: number for number, file in enumerate(dict.fromkeys(item.position.file for item in unique))}
+    return sorted(unique, key=lambda item: (rank[item.position.file], item.position.line, item.position.column))

@@ -1,4 +1,4 @@
-"""YAML with positions: plain Python values beside the line and column each key and value stands at.
+"""YAML with positions: plain Python values beside the file, line and column each key and value stands at.
 
 YAML 1.1 surprises are closed: only `true` and `false` are booleans (a domain may be called `no`), `1e-3` is a
 number, nothing is base 60, octal or a date, and a key written twice is an error instead of the last one winning.
@@ -18,6 +18,10 @@ from mixlang.spec.diagnostics import Diagnostic, Position, SpecError
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 40
 _MAX_NODES = 100_000
+_MAX_ALIASES = 100
+_MAX_PROBLEMS = 100
+_LONGEST_LINE = 160
+"""A caret under a line nobody can see helps nobody."""
 
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -37,25 +41,32 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 Path_ = tuple[str | int, ...]
+Place = tuple[Position, int]
+"""Where something stands, and how many columns wide it is."""
 
 
 @dataclass
 class Marked:
-    """A parsed YAML file: its value, and where each key and value stands.
+    """A parsed YAML file, or several merged: its value, and where each key and value stands.
 
     Attributes:
+        file: the file that was asked for.
         value: dicts, lists and scalars.
-        lines: the file's lines, for showing them.
+        lines: the lines of each file, for showing them.
         keys: where the key of a path stands; `values`: where its value does.
+        empty: paths of keys with nothing after the colon.
+        problems: what is wrong with the YAML itself, but did not keep the rest from being read.
     """
 
     file: str
     value: Any
-    lines: list[str]
-    keys: dict[Path_, tuple[Position, int]] = field(default_factory=dict)
-    values: dict[Path_, tuple[Position, int]] = field(default_factory=dict)
+    lines: dict[str, list[str]]
+    keys: dict[Path_, Place] = field(default_factory=dict)
+    values: dict[Path_, Place] = field(default_factory=dict)
+    empty: set[Path_] = field(default_factory=set)
+    problems: list[Diagnostic] = field(default_factory=list)
 
-    def locate(self, path: Path_, key: bool = False) -> tuple[Position, int]:
+    def locate(self, path: Path_, key: bool = False) -> Place:
         """Position and width of `path`'s value (or its key); of the nearest enclosing thing if it is absent."""
         table = self.keys if key else self.values
         while path:
@@ -75,11 +86,56 @@ class Marked:
         severity: str = "error",
     ) -> Diagnostic:
         """A diagnostic that points at `path`."""
-        position, width = self.locate(path, key)
-        line = self.lines[position.line - 1] if position.line <= len(self.lines) else ""
-        if len(line) > 160:  # a caret under a line nobody can see helps nobody
+        return self.at(code, self.locate(path, key), message, help, severity)
+
+    def at(self, code: str, place: Place, message: str, help: str = "", severity: str = "error") -> Diagnostic:
+        """A diagnostic at a place of one of the files."""
+        position, width = place
+        lines = self.lines.get(position.file, [])
+        line = lines[position.line - 1] if position.line <= len(lines) else ""
+        if len(line) > _LONGEST_LINE:
             line, width = "", 1
         return Diagnostic(code, severity, position, message, help, line, width)  # type: ignore[arg-type]
+
+    def over(self, base: Marked) -> Marked:
+        """This file on top of `base`: mappings are merged key by key, anything else replaces what the base says."""
+        merged = Marked(self.file, None, {**base.lines, **self.lines}, problems=[*self.problems, *base.problems])
+        merged.value = _merged(merged, base, self, base.value, self.value, ())
+        return merged
+
+
+def _merged(merged: Marked, base: Marked, top: Marked, below: Any, above: Any, path: Path_) -> Any:
+    if not (isinstance(above, dict) and isinstance(below, dict)):
+        return _copied(merged, top, above, path)
+    _copy_places(merged, top, path)
+    result = {}
+    for key in [*below, *(key for key in above if key not in below)]:
+        inner = (*path, key)
+        if key not in above:
+            result[key] = _copied(merged, base, below[key], inner)
+        elif key not in below:
+            result[key] = _copied(merged, top, above[key], inner)
+        else:
+            result[key] = _merged(merged, base, top, below[key], above[key], inner)
+    return result
+
+
+def _copied(merged: Marked, source: Marked, value: Any, path: Path_) -> Any:
+    """The value at `path` of a source, its places noted in `merged`."""
+    _copy_places(merged, source, path)
+    if isinstance(value, dict):
+        return {key: _copied(merged, source, item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(merged, source, item, (*path, index)) for index, item in enumerate(value)]
+    return value
+
+
+def _copy_places(merged: Marked, source: Marked, path: Path_) -> None:
+    for into, known in ((merged.keys, source.keys), (merged.values, source.values)):
+        if path in known:
+            into[path] = known[path]
+    if path in source.empty:
+        merged.empty.add(path)
 
 
 def parse(path: Path, shown: str | None = None) -> Marked:
@@ -89,23 +145,31 @@ def parse(path: Path, shown: str | None = None) -> Marked:
         path: the file.
         shown: how messages name it (default: as given).
 
+    Returns:
+        What could be read; duplicate keys and the like stand in its `problems`, the first of two keys counts.
+
     Raises:
-        SpecError: unreadable, not UTF-8, not YAML, too large or too deep, a duplicate key, a bad tag.
+        SpecError: unreadable, not UTF-8, not YAML, too large or too deep.
     """
     name = shown or str(path)
     try:
         data = path.read_bytes()
-    except OSError as error:
-        hint = "Give the path of a spec, for example specs/quickstart.yaml."
-        _fail(name, "MX0001", f"cannot read the spec: {error.strerror or error}", hint)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        _fail(name, "MX0001", f"cannot read the spec: {why}", "give the path of a spec, such as specs/quickstart.yaml")
     if len(data) > _MAX_BYTES:
         _fail(name, "MX0002", f"the spec is {len(data):,} bytes; at most {_MAX_BYTES:,} are read")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        _fail(name, "MX0003", "the spec is not UTF-8 text", "Save the file as UTF-8.", line)
-    marked = Marked(name, None, text.splitlines())
+        _fail(name, "MX0003", "the spec is not UTF-8 text", "save the file as UTF-8", line)
+    return parse_text(text, name)
+
+
+def parse_text(text: str, name: str) -> Marked:
+    """Read YAML text with positions; `name` is the file that messages name. Raises as `parse` does."""
+    marked = Marked(name, None, {name: text.splitlines()})
     try:
         _check_shape(text, marked)
         node = yaml.compose(text, Loader=_Loader)
@@ -113,13 +177,13 @@ def parse(path: Path, shown: str | None = None) -> Marked:
             marked.value = _Walker(marked).convert(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = Position(name, mark.line + 1, mark.column + 1) if mark else Position(name, 1, 1)
-        line = marked.lines[where.line - 1] if where.line <= len(marked.lines) else ""
+        place = (Position(name, mark.line + 1, mark.column + 1) if mark else Position(name, 1, 1)), 1
         message = " ".join(filter(None, [error.problem, error.context]))
-        found = Diagnostic("MX0004", "error", where, f"not valid YAML: {message}", _yaml_help(line), line)
-        raise SpecError([found]) from error
+        found = marked.at("MX0004", place, f"not valid YAML: {message}")
+        raise SpecError([marked.at("MX0004", place, found.message, _yaml_help(found.source_line))]) from error
     except yaml.YAMLError as error:
-        _fail(name, "MX0004", f"not valid YAML: {str(error).splitlines()[0]}")
+        line = text[: getattr(error, "position", None) or 0].count("\n") + 1
+        _fail(name, "MX0004", f"not valid YAML: {str(error).splitlines()[0]}", "take that character out", line)
     return marked
 
 
@@ -130,6 +194,10 @@ def _fail(name: str, code: str, message: str, help: str = "", line: int = 1) -> 
 def _yaml_help(line: str) -> str:
     if "\t" in line:
         return "indent with spaces; YAML does not allow tabs"
+    if re.search(r":[]},]", line):
+        return "put a value, or at least a space, after the colon"
+    if "${" in line or re.search(r":\s*[*&%@`]", line):
+        return "put the value in quotes"
     return "check indentation, colons, quotes and brackets at this place"
 
 
@@ -142,72 +210,78 @@ def _check_shape(text: str, marked: Marked) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > _MAX_DEPTH or nodes > _MAX_NODES or aliases > 100:
+        if depth > _MAX_DEPTH or nodes > _MAX_NODES or aliases > _MAX_ALIASES:
             line = event.start_mark.line + 1
             _fail(marked.file, "MX0002", "nested too deeply, too large or too many aliases for a spec", "", line)
 
 
 class _Walker:
-    """Turns nodes into values and notes positions; counts what aliases expand to."""
+    """Turns nodes into values and notes positions and problems; counts what aliases expand to."""
 
     def __init__(self, marked: Marked) -> None:
         self.marked = marked
         self.visited = 0
         self.scalars = yaml.constructor.SafeConstructor()
 
-    def position(self, node: yaml.Node) -> tuple[Position, int]:
+    def position(self, node: yaml.Node) -> Place:
         start, end = node.start_mark, node.end_mark
         width = end.column - start.column if end.line == start.line else 1
         return Position(self.marked.file, start.line + 1, start.column + 1), max(1, width)
 
+    def problem(self, code: str, node: yaml.Node, message: str, help: str = "") -> None:
+        self.marked.problems.append(self.marked.at(code, self.position(node), message, help))
+        if len(self.marked.problems) >= _MAX_PROBLEMS:
+            raise SpecError(self.marked.problems)
+
     def convert(self, node: yaml.Node, path: Path_) -> Any:
         self.visited += 1
         if self.visited > _MAX_NODES:
-            _fail(
-                self.marked.file,
-                "MX0002",
-                "the aliases of this spec expand to too much",
-                "",
-                node.start_mark.line + 1,
-            )
+            line = node.start_mark.line + 1
+            _fail(self.marked.file, "MX0002", "the aliases of this spec expand to too much", "", line)
         self.marked.values[path] = self.position(node)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.convert(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self.scalar(node)
+        return self.scalar(node, path)
 
     def mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            key = key_node.value
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be a plain word", problem_mark=key_node.start_mark)
-            key = str(key_node.value)
-            if key == "<<":
-                raise yaml.MarkedYAMLError(
-                    problem="merge keys (<<) are not part of the language; use extends",
-                    problem_mark=key_node.start_mark,
-                )
-            if key in result:
+                self.problem("MX0007", key_node, "a key must be a plain word, not a list or a mapping")
+            elif key == "<<":
+                help = "write the keys out, or put what specs share into a file and use extends"
+                self.problem("MX0006", key_node, "merge keys (<<) are not part of the language", help)
+            elif key in result:
                 line = self.marked.keys[(*path, key)][0].line
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key '{key}' stands here twice (first at line {line})",
-                    problem_mark=key_node.start_mark,
-                )
-            self.marked.keys[(*path, key)] = self.position(key_node)
-            result[key] = self.convert(value_node, (*path, key))
+                help = "keep one of the two"
+                self.problem("MX0005", key_node, f"the key '{key}' stands here twice (first at line {line})", help)
+            else:
+                self.marked.keys[(*path, key)] = self.position(key_node)
+                result[key] = self.convert(value_node, (*path, key))
         return result
 
-    def scalar(self, node: yaml.ScalarNode) -> Any:
+    def scalar(self, node: yaml.ScalarNode, path: Path_) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind == "str" or kind == "null":
-            return node.value if kind == "str" else None
+        if kind == "str":
+            return node.value
+        if kind == "null":
+            if not node.value:
+                self.marked.empty.add(path)
+            return None
         if kind == "bool":
             return node.value.lower() == "true"
-        if kind == "int":
-            if len(node.value) > 300:
-                raise yaml.MarkedYAMLError(problem="a number of over 300 digits", problem_mark=node.start_mark)
-            return int(node.value)
-        if kind == "float":
-            return float(self.scalars.construct_yaml_float(node))
-        raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not allowed", problem_mark=node.start_mark)
+        if kind in ("int", "float") and len(node.value) > 300:
+            self.problem("MX0009", node, "a number of over 300 digits")
+            return 0
+        try:
+            if kind == "int":
+                return int(node.value)
+            if kind == "float":
+                return float(self.scalars.construct_yaml_float(node))
+        except ValueError:  # an explicit tag on what is no number, such as !!int x
+            pass
+        self.problem("MX0008", node, f"the tag {node.tag} is not allowed here", "leave the tag out")
+        return None

@@ -1,14 +1,16 @@
-"""Numbers as people write them in a spec: `4k` samples, `2M` samples."""
+"""Numbers as people write them in a spec: `4k` samples, `2M` samples, `500 GB`."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _SUFFIX = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "B": 1_000_000_000}
 _AMOUNT = re.compile(r"^([0-9][0-9_]*(?:\.[0-9]+)?)([kKMGB]?)$")
+_BYTES = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"^([0-9][0-9_]*(?:\.[0-9]+)?) ?(kB|KB|MB|GB|TB)$")
 
 
 def parse_amount(value: Any) -> int:
@@ -31,8 +33,52 @@ def parse_amount(value: Any) -> int:
     raise ValueError("expected a whole number of samples such as 4000, 4k or 2M")
 
 
-Amount = Annotated[int, BeforeValidator(parse_amount), Field(ge=1, le=10**15)]
+Amount = Annotated[
+    int,
+    BeforeValidator(parse_amount),
+    Field(ge=1, le=10**15),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "number", "minimum": 1},
+                {"type": "string", "pattern": "^[0-9][0-9_]*(\\.[0-9]+)?[kKMGB]?$"},
+            ]
+        }
+    ),
+]
 """A positive whole number of samples, with `k`, `M` and `G` suffixes."""
+
+
+def parse_bytes(value: Any) -> int:
+    """Turn `'500 GB'` or a number of bytes into bytes; decimal units, as disks are sold.
+
+    Raises:
+        ValueError: no number, or an unknown unit.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.match(value.strip()) if isinstance(value, str) else None
+    if not match:
+        shown = f"'{value[:40]}'" if isinstance(value, str) else "that"
+        raise ValueError(f"{shown} is not a size; write it with its unit, such as 500 GB")
+    return round(float(match[1].replace("_", "")) * _BYTES[match[2]])
+
+
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    Field(ge=1, le=10**18),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": "^[0-9][0-9_]*(\\.[0-9]+)? ?(kB|KB|MB|GB|TB)$"},
+            ]
+        }
+    ),
+]
+"""A size on disk, in bytes or with a decimal unit."""
 
 
 def show_amount(value: float) -> str:
@@ -41,3 +87,11 @@ def show_amount(value: float) -> str:
         if abs(value) >= unit:
             return f"{value / unit:.4g}{suffix}"
     return f"{value:.4g}"
+
+
+def show_bytes(value: float) -> str:
+    """`1_500_000_000` as `1.5 GB`."""
+    for unit in ("TB", "GB", "MB", "kB"):
+        if value >= _BYTES[unit]:
+            return f"{value / _BYTES[unit]:.3g} {unit}"
+    return f"{value:.0f} bytes"

@@ -1,20 +1,30 @@
-"""The spec as data: every section, field and default of the language.
+"""The spec as data: every section, key and default of the language.
 
-Field docs are the language's reference; keep them in a researcher's words, with units.
+The words beside each key are the language's reference (docs/spec.md and the editor's hover are made from them); keep
+them in a researcher's terms. `unit` and an example stand beside every key that has a value of its own.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from mixlang.spec.quantities import Amount
+from mixlang.spec.quantities import Amount, Bytes
 
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 
 Name = Annotated[str, Field(pattern=_NAME)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+LANGUAGE_VERSION = 1
+"""What `mixlang:` says at the top of a spec this compiler reads."""
+
+
+def _key(default: Any, doc: str, example: Any, unit: str = "", **limits: Any) -> Any:
+    """A key of the language: default (`...` where it must be given), reference text, example, unit, limits."""
+    extra = {"unit": unit} if unit else None
+    return Field(default, description=doc, examples=[example], json_schema_extra=extra, **limits)
 
 
 def _of_length_3(value: list[Any]) -> list[Any]:
@@ -23,60 +33,86 @@ def _of_length_3(value: list[Any]) -> list[Any]:
     return value
 
 
-Spacing = Annotated[list[Annotated[float, Field(gt=0, le=100)]], AfterValidator(_of_length_3)]
-Size = Annotated[list[Annotated[int, Field(ge=4, le=1024)]], AfterValidator(_of_length_3)]
+def _three(item: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "array", "items": item, "minItems": 3, "maxItems": 3})
+
+
+Spacing = Annotated[
+    list[Annotated[float, Field(gt=0, le=100)]],
+    AfterValidator(_of_length_3),
+    _three({"type": "number", "exclusiveMinimum": 0, "maximum": 100}),
+]
+Size = Annotated[
+    list[Annotated[int, Field(ge=4, le=1024)]],
+    AfterValidator(_of_length_3),
+    _three({"type": "integer", "minimum": 4, "maximum": 1024}),
+]
 
 
 class Section(BaseModel):
     """What all sections share: unknown keys and loose types are errors, and a parsed spec never changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True, allow_inf_nan=False)
 
 
 class Split(Section):
     """How subjects are divided into training and validation."""
 
-    by: Literal["subject"] = Field("subject", description="All volumes of one subject fall on the same side.")
-    validation: float = Field(0.2, gt=0, lt=1, description="Fraction of each domain's subjects kept for validation.")
-    seed: int = Field(0, ge=0, description="Seed of the split.")
+    by: Literal["subject"] = _key(
+        "subject", "All volumes of one subject fall on the same side, in every domain.", "subject"
+    )
+    validation: float = _key(
+        0.2, "Fraction of each domain's subjects kept for validation.", 0.2, "fraction", gt=0, lt=1
+    )
+    seed: int = _key(0, "Seed of the split, and of the fixed validation crops and masks.", 7, "seed", ge=0)
 
 
 class Data(Section):
     """What holds for the data of all domains."""
 
     split: Split = Split()
-    validation_crops: int = Field(
-        2, ge=1, le=64, description="Fixed crops evaluated in each validation volume, the same for every run."
+    validation_crops: int = _key(
+        2, "Fixed crops evaluated in each validation volume, the same for every run.", 4, "crops a volume", ge=1, le=64
     )
-    max_quarantined: Share = Field(
-        0.2, description="Largest fraction of a domain's files that may be unusable before the work stops."
+    max_quarantined: Share = _key(
+        0.2, "Largest fraction of a domain's files that may be unusable before the work stops.", 0.1, "fraction"
     )
 
 
 class Phantom(Section):
     """A generated domain: one anatomy model seen through the physics of the domain's modality."""
 
-    count: int = Field(ge=2, le=100_000, description="Number of subjects, one volume each.")
-    shape: Size = Field([48, 48, 48], description="Voxels along each axis.")
-    spacing: Spacing = Field([1.0, 1.0, 1.0], description="Millimetres along each axis.")
-    seed: int = Field(0, ge=0, description="Domains with equal seeds show the same subjects.")
+    count: int = _key(..., "Number of subjects, one volume each.", 360, "subjects", ge=2, le=100_000)
+    shape: Size = _key([48, 48, 48], "Size along each axis.", [64, 64, 48], "voxels")
+    spacing: Spacing = _key([1.0, 1.0, 1.0], "Size of a voxel along each axis.", [1.0, 1.0, 2.5], "mm")
+    seed: int = _key(0, "Domains with equal seeds show the same subjects.", 1, "seed", ge=0)
 
 
 class Source(Section):
     """Where a domain's volumes come from: exactly one of `nifti`, `manifest`, `phantom`."""
 
-    nifti: str | None = Field(None, description="Glob of NIfTI files, for example ${data_root}/mri/**/*.nii.gz.")
-    manifest: str | None = Field(
+    nifti: str | None = _key(
         None,
-        description="CSV with a row a volume: path (relative to the CSV), subject, and optionally label.",
+        "Glob of NIfTI files; `**` crosses folders. `${data_root}` comes from MIXLANG_DATA_ROOT or mixlang.local.yaml.",
+        "${data_root}/mri/**/*.nii.gz",
+    )
+    manifest: str | None = _key(
+        None,
+        "CSV with a row a volume: columns path (relative to the CSV) and subject, and if you like label (a label map "
+        "on the same grid) and unit.",
+        "${data_root}/manifest.csv",
     )
     phantom: Phantom | None = Field(None, description="Generated volumes, written as NIfTI.")
-    where: dict[str, str] = Field({}, description="Manifest only: keep rows whose columns have these values.")
-    subject: str | None = Field(
-        None,
-        description="NIfTI glob only: a regular expression whose first group, found in the path, is the subject.",
+    where: dict[str, str] = _key(
+        {}, "Manifest only: keep the rows whose columns have these values.", {"modality": "CT"}
     )
-    exclude: list[str] = Field([], description="File name patterns to leave out, for example '*_label.nii.gz'.")
+    subject: str | None = _key(
+        None,
+        "NIfTI glob only: a regular expression whose first group, found in the path, is the subject. Without it each "
+        "file is a subject of its own.",
+        r"(sub-\w+?)_",
+    )
+    exclude: list[str] = _key([], "File name patterns to leave out.", ["*_label.nii.gz"])
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
@@ -94,18 +130,27 @@ class Source(Section):
 class Factor(Section):
     """Files whose stored values are multiplied by a factor before anything else."""
 
-    files: str = Field(description="File name pattern, for example 'sub-01_*_pet.nii.gz'.")
-    factor: float = Field(gt=0, description="Multiplier, for example SUV per Bq/ml.")
+    files: str = _key(..., "File name pattern.", "sub-01_*_pet.nii.gz")
+    factor: float = _key(..., "Multiplier of the stored values.", 2.429e-4, "the domain's unit per stored unit", gt=0)
 
 
 class Intensity(Section):
     """How stored values become network inputs; what is left out follows from the modality."""
 
-    unit: Literal["hu", "suv", "arbitrary"] | None = Field(
-        None, description="Unit of the stored values; ct: hu, pet: suv, mri: arbitrary."
+    unit: Literal["hu", "suv", "arbitrary"] | None = _key(
+        None, "Unit of the stored values; left out: hu for ct, suv for pet, arbitrary for mri.", "suv"
     )
-    clip: list[float] | None = Field(None, description="Lowest and highest value kept, in the unit; ct and pet.")
-    factors: list[Factor] = Field([], description="Conversions for files stored in another unit, such as Bq/ml.")
+    clip: list[float] | None = _key(
+        None,
+        "Lowest and highest value kept, for ct and pet; left out: [-1000, 1000] HU and [0, 20] SUV.",
+        [-1000, 1000],
+        "HU or SUV",
+    )
+    factors: list[Factor] = _key(
+        [],
+        "Conversions for files stored in another unit, such as PET in Bq/ml.",
+        [{"files": "*_bqml.nii.gz", "factor": 2.429e-4}],
+    )
 
     @field_validator("clip")
     @classmethod
@@ -118,80 +163,123 @@ class Intensity(Section):
 class Domain(Section):
     """One population of volumes: a modality, where it comes from, what a sample of it costs."""
 
-    modality: Literal["ct", "mri", "pet"] = Field(description="Decides the intensity preset.")
+    modality: Literal["ct", "mri", "pet"] = _key(..., "Decides how intensities are handled.", "ct")
     source: Source
     intensity: Intensity = Intensity()
-    cost: float = Field(1.0, gt=0, le=1e6, description="Cost of one sample, against 1 for the others.")
+    cost: float = _key(
+        1.0,
+        "Cost of one sample relative to the others, for example of acquiring or labelling it; budgets are then in cost.",
+        1.4,
+        "cost a sample",
+        gt=0,
+        le=1e6,
+    )
 
 
 class Volume(Section):
     """The grid the network sees."""
 
-    spacing: Spacing = Field([1.5, 1.5, 1.5], description="Millimetres a voxel after resampling.")
-    crop: Size = Field([96, 96, 96], description="Voxels of a training crop; each axis divisible by the patch.")
+    spacing: Spacing = _key([1.5, 1.5, 1.5], "Size of a voxel after resampling, RAS order.", [1.5, 1.5, 1.5], "mm")
+    crop: Size = _key(
+        [96, 96, 96], "Size of a training crop; each axis divisible by the patch.", [96, 96, 96], "voxels"
+    )
 
 
 class Model(Section):
     """The masked autoencoder. `arch` names a preset; any size given beside it replaces the preset's."""
 
-    arch: Literal["vit_micro", "vit_tiny", "vit_small", "vit_base"] = Field("vit_small", description="Preset.")
-    patch: int = Field(16, ge=2, le=64, description="Edge of a cubic patch in voxels.")
-    mask_ratio: float = Field(0.75, ge=0.1, le=0.95, description="Fraction of patches hidden from the encoder.")
-    width: int | None = Field(None, ge=12, le=4096, description="Encoder width.")
-    depth: int | None = Field(None, ge=1, le=64, description="Encoder layers.")
-    heads: int | None = Field(None, ge=1, le=64, description="Attention heads of the encoder.")
-    decoder_width: int | None = Field(None, ge=12, le=4096, description="Decoder width.")
-    decoder_depth: int | None = Field(None, ge=1, le=32, description="Decoder layers.")
-    decoder_heads: int | None = Field(None, ge=1, le=64, description="Attention heads of the decoder.")
+    arch: Literal["vit_micro", "vit_tiny", "vit_small", "vit_base"] = _key(
+        "vit_small",
+        "Preset of sizes: width x depth of encoder and decoder 96x4+48x1, 192x12+96x2, 384x12+192x4, 768x12+384x4.",
+        "vit_base",
+    )
+    patch: int = _key(16, "Edge of a cubic patch.", 8, "voxels", ge=2, le=64)
+    mask_ratio: float = _key(0.75, "Fraction of patches hidden from the encoder.", 0.75, "fraction", ge=0.1, le=0.95)
+    width: int | None = _key(None, "Encoder width; the preset's if left out.", 384, "channels", ge=12, le=4096)
+    depth: int | None = _key(None, "Encoder layers; the preset's if left out.", 12, "layers", ge=1, le=64)
+    heads: int | None = _key(None, "Attention heads of the encoder; they divide its width.", 6, "heads", ge=1, le=64)
+    decoder_width: int | None = _key(None, "Decoder width.", 192, "channels", ge=12, le=4096)
+    decoder_depth: int | None = _key(None, "Decoder layers.", 4, "layers", ge=1, le=32)
+    decoder_heads: int | None = _key(
+        None, "Attention heads of the decoder; they divide its width.", 3, "heads", ge=1, le=64
+    )
 
 
 class Train(Section):
     """One recipe for every run: constant learning rate after warmup, linear decay at the end (WSD)."""
 
-    batch_size: int = Field(64, ge=1, le=65_536, description="Crops an optimizer step, over all processes.")
-    learning_rate: float = Field(3e-4, gt=0, le=1, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(0.05, ge=0, le=1)
-    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field([0.9, 0.95], min_length=2, max_length=2)
-    clip_norm: float = Field(1.0, gt=0, description="Largest gradient norm.")
-    warmup_steps: int = Field(50, ge=0, description="Steps of linear warmup.")
-    decay_fraction: float = Field(0.2, ge=0, le=1, description="Last part of a run, decaying linearly to zero.")
-    flips: bool = Field(True, description="Random flips along each axis.")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Mixed precision of the training step.")
-    threads: int = Field(1, ge=1, le=256, description="CPU threads a process; part of a run's identity.")
-    repetition: Literal["free", "match"] = Field(
+    batch_size: int = _key(
+        64, "Crops an optimizer step, over all processes; budgets are whole batches.", 64, "crops", ge=1, le=65_536
+    )
+    learning_rate: float = _key(
+        3e-4, "Peak learning rate of AdamW, the same for every budget.", 3e-4, "1/step", gt=0, le=1
+    )
+    weight_decay: float = _key(0.05, "Weight decay of matrices.", 0.05, "1/step", ge=0, le=1)
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = _key(
+        [0.9, 0.95], "Decay rates of AdamW's moments.", [0.9, 0.95], "fraction", min_length=2, max_length=2
+    )
+    clip_norm: float = _key(1.0, "Largest gradient norm; larger ones are scaled down.", 1.0, "gradient norm", gt=0)
+    warmup_steps: int = _key(50, "Steps of linear warmup; at most half of the smallest run.", 50, "steps", ge=0)
+    decay_fraction: float = _key(
+        0.2, "Last part of a run, decaying linearly to zero.", 0.2, "fraction of the run", ge=0, le=1
+    )
+    flips: bool = _key(True, "Random flips along each axis.", False)
+    precision: Literal["fp32", "bf16", "fp16"] = _key("fp32", "Mixed precision of the training step.", "bf16")
+    threads: int = _key(1, "CPU threads a process; part of a run's identity.", 1, "threads", ge=1, le=256)
+    repetition: Literal["free", "match"] = _key(
         "free",
-        description="match: a run of budget N sees N / target of each domain's volumes, so that scarce domains "
-        "repeat in the probe runs as they will at the target.",
+        "match: a run of budget N sees N / target of each domain's volumes, so that scarce domains repeat in the probe "
+        "runs as they will at the target.",
+        "match",
     )
 
 
 class Budgets(Section):
-    """How much training, in samples (crops seen)."""
+    """How much training, in samples (crops seen), over all domains."""
 
-    unit: Literal["samples"] = "samples"
-    probe: list[Amount] = Field(min_length=1, max_length=64, description="Budgets the laws are fitted on.")
-    holdout: list[Amount] = Field([], max_length=16, description="Budgets never fitted, used to verify.")
-    target: Amount = Field(description="The budget the published mixture is for.")
-    seeds: int = Field(2, ge=1, le=100, description="Runs of every probe point, with seeds 0, 1, ...")
+    unit: Literal["samples"] = _key("samples", "What budgets count.", "samples")
+    probe: list[Amount] = _key(
+        ...,
+        "Budgets the laws are fitted on: at least 4, each about 1.4 to 2 times the one before.",
+        [16384, 24576, 32768, 49152],
+        "samples",
+        min_length=1,
+        max_length=64,
+    )
+    holdout: list[Amount] = _key(
+        [],
+        "Budgets never fitted, at which the mixture is verified against its baselines.",
+        [65536],
+        "samples",
+        max_length=16,
+    )
+    target: Amount = _key(..., "The budget the published mixture is for.", "200k", "samples")
+    seeds: int = _key(
+        2, "Runs of every probe point, with seeds 0, 1, ...; 2 or more tell the noise.", 2, "runs", ge=1, le=100
+    )
 
 
 class Mixtures(Section):
     """Mixed probe runs: the same mixtures at each of their budgets."""
 
-    count: int = Field(12, ge=0, le=10_000, description="Number of mixtures; raising it keeps the earlier ones.")
-    kind: Literal["sobol_simplex"] = Field("sobol_simplex", description="Evenly spread over all shares.")
-    budgets: list[Amount] | None = Field(None, description="Budgets they run at; all probe budgets if left out.")
+    count: int = _key(12, "Number of mixtures; raising it keeps the earlier ones.", 24, "mixtures", ge=0, le=10_000)
+    kind: Literal["sobol_simplex"] = _key(
+        "sobol_simplex", "How they are chosen: spread evenly over all shares.", "sobol_simplex"
+    )
+    budgets: list[Amount] | None = _key(
+        None, "Budgets they run at; all probe budgets if left out.", [16384, 32768], "samples"
+    )
 
 
 class Design(Section):
     """Which probe runs are trained."""
 
-    single_domain: bool = Field(True, description="Each domain alone at each probe budget.")
+    single_domain: bool = _key(True, "Each domain alone at each probe budget.", False)
     mixtures: Mixtures = Mixtures()
 
 
 class Law(Section):
-    """Which scaling law is fitted."""
+    """Which scaling law is fitted (docs/laws.md)."""
 
     family: Literal[
         "auto",
@@ -204,36 +292,39 @@ class Law(Section):
         "transfer_tilted",
         "additive",
         "exponential",
-    ] = Field("auto", description="auto: the family with the smallest cross-validated error.")
-    choose: Literal["each", "all"] = Field(
-        "each", description="With auto: a family for each evaluated domain, or the best one for all of them."
+    ] = _key("auto", "auto: the family with the smallest cross-validated error.", "transfer")
+    choose: Literal["each", "all"] = _key(
+        "each", "With auto: a family for each evaluated domain, or the best one for all of them.", "all"
     )
-    draws: int = Field(100, ge=0, le=1000, description="Bootstrap draws, from which all intervals come.")
+    draws: int = _key(100, "Bootstrap draws, from which all intervals come.", 200, "draws", ge=0, le=1000)
 
 
 class Objective(Section):
     """What the allocation minimises, over losses relative to a reference."""
 
-    minimize: Literal["weighted_loss", "geometric_mean", "worst_case", "robust"] = Field(
+    minimize: Literal["weighted_loss", "geometric_mean", "worst_case", "robust"] = _key(
         "weighted_loss",
-        description="Of the relative losses: weighted mean, weighted geometric mean, the largest, or (robust) the mean "
-        "of the weighted loss over the worst part of the bootstrap draws of the laws.",
+        "Of the relative losses: weighted mean, weighted geometric mean, the largest, or (robust) the mean of the "
+        "weighted loss over the worst part of the bootstrap draws of the laws.",
+        "worst_case",
     )
-    tail: float = Field(0.2, gt=0, le=1, description="robust only: the fraction of draws that is the worst part.")
-    weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(
-        {}, description="Weight of each domain's loss; 1 where left out."
+    tail: float = _key(0.2, "robust only: the fraction of draws that is the worst part.", 0.2, "fraction", gt=0, le=1)
+    weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = _key(
+        {}, "Weight of each domain's loss; 1 where left out.", {"pet": 2}, "weight"
     )
-    relative_to: Literal["proportional", "specialist"] = Field(
+    relative_to: Literal["proportional", "specialist"] = _key(
         "proportional",
-        description="Each loss is divided by its prediction under this reference at the same budget.",
+        "Each loss is divided by its prediction under this reference at the same budget: proportional sampling, or all "
+        "of the budget on that domain.",
+        "specialist",
     )
 
 
 class ShareBounds(Section):
     """Bounds on one domain's share of the budget."""
 
-    min: Share = 0.0
-    max: Share = 1.0
+    min: Share = _key(0.0, "Smallest share.", 0.05, "fraction of the budget")
+    max: Share = _key(1.0, "Largest share.", 0.5, "fraction of the budget")
 
     @model_validator(mode="after")
     def _ordered(self) -> ShareBounds:
@@ -245,68 +336,122 @@ class ShareBounds(Section):
 class GroupBounds(ShareBounds):
     """Bounds on the sum of the shares of some domains."""
 
-    domains: list[Name] = Field(min_length=1, max_length=64)
+    domains: list[Name] = _key(..., "The domains of the group.", ["mri", "pet"], min_length=1, max_length=64)
 
 
 class Prior(Section):
     """A pull towards proportional sampling."""
 
-    kl: float = Field(0.0, ge=0, le=1e6, description="Weight of KL(mixture || proportional) in the objective.")
+    kl: float = _key(
+        0.0, "Weight of KL(mixture || proportional) in the objective.", 0.1, "objective per nat", ge=0, le=1e6
+    )
 
 
 class Constraints(Section):
     """What a mixture must respect."""
 
-    repetition: float | None = Field(
-        32.0, gt=0, description="Largest number of times the target may show each distinct crop of a domain."
+    repetition: Annotated[float, Field(gt=0)] | Literal["unlimited"] = _key(
+        32.0,
+        "Largest number of times the target may show each distinct crop of a domain, or unlimited.",
+        8,
+        "times",
     )
-    share: dict[str, ShareBounds] = Field({}, description="Bounds on shares, by domain.")
-    group: dict[Name, GroupBounds] = Field({}, description="Bounds on the summed share of a group of domains.")
+    share: dict[str, ShareBounds] = _key({}, "Bounds on shares, by domain.", {"pet": {"min": 0.05}})
+    group: dict[Name, GroupBounds] = _key(
+        {},
+        "Bounds on the summed share of a group of domains.",
+        {"rare": {"domains": ["mri", "pet"], "min": 0.3}},
+    )
     prior: Prior = Prior()
 
 
 class Verify(Section):
     """What the allocated mixture is measured against at the holdout budgets."""
 
-    baselines: list[Literal["proportional", "uniform", "unimax"]] = Field(["proportional", "uniform"], min_length=1)
-    seeds: int = Field(2, ge=1, le=100, description="Runs of each mixture at each holdout budget.")
+    baselines: list[Literal["proportional", "uniform", "unimax"]] = _key(
+        ["proportional", "uniform"],
+        "Mixtures trained beside the allocated one: by what there is, equal shares, or equal shares up to the "
+        "repetition cap (UniMax).",
+        ["proportional", "uniform", "unimax"],
+        min_length=1,
+    )
+    seeds: int = _key(
+        2,
+        "Runs of each mixture at each holdout budget; 3 or more give an interval worth having.",
+        3,
+        "runs",
+        ge=1,
+        le=100,
+    )
 
 
 class Launch(Section):
     """How runs are started. Never part of a run's identity: moving to another machine re-runs nothing."""
 
-    executor: Literal["local"] = "local"
-    start: Literal["auto", "fork", "accelerate"] = Field(
+    executor: Literal["local"] = _key("local", "Where runs are executed.", "local")
+    start: Literal["auto", "fork", "accelerate"] = _key(
         "auto",
-        description="fork: from a warm process; accelerate: `accelerate launch`; auto: fork for small CPU runs.",
+        "fork: from a warm process; accelerate: `accelerate launch`; auto: fork for small CPU runs.",
+        "accelerate",
     )
-    processes_per_run: int = Field(1, ge=1, le=1024)
-    max_parallel: int | Literal["auto"] = Field("auto", description="Runs at once; auto: as many as cores or devices.")
+    processes_per_run: int = _key(
+        1, "Processes of one run, through Accelerate; they divide the batch.", 4, "processes", ge=1, le=1024
+    )
+    max_parallel: Annotated[int, Field(ge=1)] | Literal["auto"] = _key(
+        "auto", "Runs at once; auto: as many as cores or devices.", 2, "runs"
+    )
 
-    @field_validator("max_parallel")
-    @classmethod
-    def _positive(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("expected at least 1, or auto")
-        return value
+
+class Limits(Section):
+    """What a study may cost; `mixlang run` refuses to start what would exceed it. Never part of a run's identity."""
+
+    max_device_hours: float | None = _key(
+        None,
+        "Most device-hours of training that may be left to do, as `mixlang plan` estimates them on this machine.",
+        48,
+        "device-hours",
+        gt=0,
+    )
+    max_disk: Bytes | None = _key(
+        None, "Most that prepared volumes and checkpoints may take in the store.", "500 GB", "bytes"
+    )
 
 
 class Publish(Section):
     """How the mixture is published."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        defer_build=True,
+        allow_inf_nan=False,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
 
-    as_: Name | None = Field(None, alias="as", description="Name in the registry; the spec's name if left out.")
+    as_: Name | None = Field(
+        None,
+        alias="as",
+        description="Name in the registry; the study's name if left out.",
+        examples=["ct-mri-pet"],
+    )
 
 
 class Spec(Section):
     """A whole spec, version 1 of the language."""
 
-    mixlang: Literal[1] = Field(description="Version of the language.")
-    name: Name = Field(description="Name of the study.")
-    description: str = ""
+    mixlang: Literal[1] = _key(..., "Version of the language.", 1, "version")
+    name: Name = _key(..., "Name of the study.", "ct-mri-pet")
+    description: str = _key("", "What the study is about, for readers of the registry.", "Abdomen and brain, 3 sites.")
     data: Data = Data()
-    domains: dict[Name, Domain] = Field(min_length=2, max_length=64)
+    domains: dict[Name, Domain] = _key(
+        ...,
+        "The populations to mix, by name; at least 2.",
+        {"ct": {"modality": "ct", "source": {"nifti": "${data_root}/ct/*.nii.gz"}}},
+        min_length=2,
+        max_length=64,
+    )
     volume: Volume = Volume()
     model: Model = Model()
     train: Train = Train()
@@ -317,6 +462,7 @@ class Spec(Section):
     constraints: Constraints = Constraints()
     verify: Verify = Verify()
     launch: Launch = Launch()
+    limits: Limits = Limits()
     publish: Publish = Publish()
 
     @property

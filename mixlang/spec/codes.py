@@ -1,0 +1,160 @@
+"""Every code a diagnostic can have: what it means, and a spec that shows it. docs/diagnostics.md is made from this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXAMPLE_SPEC = """\
+mixlang: 1
+name: demo
+domains:
+  ct:  {modality: ct,  source: {phantom: {count: 40, shape: [96, 96, 96]}}}
+  mri: {modality: mri, source: {phantom: {count: 20, shape: [96, 96, 96]}}}
+volume: {spacing: [1, 1, 1], crop: [96, 96, 96]}
+budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 200k}
+"""
+"""What the examples are edits of; it compiles without a warning."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """One kind of finding.
+
+    Attributes:
+        title: what is wrong, in a few words.
+        text: why it matters and what to do.
+        old, new: the edit of the example spec that shows it; both empty where no edit of one file can.
+        warning: whether it is a warning (an error under --strict).
+    """
+
+    title: str
+    text: str
+    old: str = ""
+    new: str = ""
+    warning: bool = False
+
+
+_BUDGETS = "budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 200k}"
+_CT = "{modality: ct,  source: {phantom: {count: 40, shape: [96, 96, 96]}}}"
+
+CODES: dict[str, Code] = {
+    "MX0001": Code("the spec cannot be read", "The path is wrong, or the file is not readable."),
+    "MX0002": Code(
+        "too large", "Over 1 MB, nested over 40 deep, or expanding through aliases to over 100,000 values: not a spec."
+    ),
+    "MX0003": Code("not UTF-8 text", "Save the file as UTF-8; other encodings would change names in silence."),
+    "MX0004": Code(
+        "not valid YAML", "Brackets, quotes, tabs or indentation. Nothing after this place was read.", "96]\n", "96\n"
+    ),
+    "MX0005": Code(
+        "a key twice", "YAML parsers keep the last of two equal keys in silence; here both are kept from meaning "
+        "anything until one is gone.", "name: demo\n", "name: demo\nname: other\n",
+    ),
+    "MX0006": Code(
+        "a merge key", "`<<` is not part of the language. What specs share goes into a file that they `extend`.",
+        "volume: {", "volume: {<<: {},",
+    ),
+    "MX0007": Code("a key that is no word", "Keys are words, not lists or mappings.", "name: demo", "[name]: demo"),
+    "MX0008": Code("a YAML tag", "Tags such as `!!python/...` or `!!int x` are refused.", "name: demo", "name: !x demo"),
+    "MX0009": Code("an endless number", "A number of over 300 digits.", "200k}", f"{'9' * 301}}}"),
+    "MX0011": Code(
+        "nothing to extend", "`extends` names a file relative to the spec, in specs/bases/.",
+        "name: demo", "name: demo\nextends: bases/site.yaml",
+    ),
+    "MX0012": Code("a spec that extends itself", "Directly or through others."),
+    "MX0013": Code(
+        "a base outside specs/bases/", "`dvc repro` watches that folder; a change elsewhere would go unnoticed."
+    ),
+    "MX0014": Code("an override that sets nothing", "Write `--set key.path=value`, such as `--set budgets.target=20k`."),
+    "MX0100": Code("not a spec", "The file is empty, or is a list or a single value.", EXAMPLE_SPEC, "[]\n"),
+    "MX0101": Code(
+        "an unknown key", "Misspelt, or written in the wrong section: a key nobody reads would be a setting nobody "
+        "applies.", "name: demo", "nmae: demo",
+    ),
+    "MX0102": Code("a key is missing", "It has no default that would not be a guess.", ", target: 200k", ""),
+    "MX0103": Code("the wrong type", "Text for a number, a value for a section.", "count: 40", "count: '40'"),
+    "MX0104": Code("not one of the words", "Only the words listed mean something here.", "modality: ct", "modality: ctt"),
+    "MX0105": Code("a value that cannot be", "Well-formed, but without meaning at this place.", "200k", "200q"),
+    "MX0106": Code("not a name", "Letters, digits, `_` and `-`, starting with a letter.", "name: demo", "name: a demo"),
+    "MX0107": Code("out of range", "The number is beyond what can work.", "count: 40", "count: 1"),
+    "MX0108": Code("too few or too many", "A list or table with the wrong number of entries.", _BUDGETS,
+                   _BUDGETS.replace("[16384, 24576, 32768, 49152]", "[]")),
+    "MX0109": Code("another version of the language", "This mixlang reads another version.", "mixlang: 1", "mixlang: 2"),
+    "MX0110": Code("a key without a value", "It counts as left out.", "name: demo", "name: demo\ndescription:",
+                   warning=True),
+    "MX0201": Code("no such domain", "A weight, bound or group names a domain the spec does not have.", "name: demo",
+                   "name: demo\nobjective: {weights: {mr: 2}}"),
+    "MX0202": Code("nothing to minimise", "Every weight is zero.", "name: demo",
+                   "name: demo\nobjective: {weights: {ct: 0, mri: 0}}"),
+    "MX0203": Code("a crop the patch does not divide", "Patches tile the crop exactly.", "crop: [96, 96, 96]",
+                   "crop: [96, 90, 96]"),
+    "MX0204": Code("nothing hidden, or nothing shown", "With so few patches the mask ratio leaves none on one side.",
+                   "crop: [96, 96, 96]", "crop: [16, 16, 16]"),
+    "MX0205": Code("a budget twice", "Each budget is listed once.", "49152]", "16384]"),
+    "MX0206": Code("no whole number of batches", "A run is a whole number of optimizer steps.", "[16384,", "[16400,"),
+    "MX0207": Code("a holdout budget that is fitted", "What is fitted proves nothing.", "[65536]", "[49152]"),
+    "MX0208": Code("a holdout budget inside the probe range", "It proves interpolation, not extrapolation.", "[65536]",
+                   "[40960]", warning=True),
+    "MX0209": Code("nothing held out", "The mixture would be published unverified.", "holdout: [65536], ", "",
+                   warning=True),
+    "MX0210": Code("runs on the plateau", "Runs of under 128 steps have often learned the mean intensity only.",
+                   "[16384,", "[6400,", warning=True),
+    "MX0211": Code("mostly warmup", "Warmup takes over half of the smallest run.", "name: demo",
+                   "name: demo\ntrain: {warmup_steps: 200}"),
+    "MX0212": Code("mixtures at a budget that is not probed", "Mixtures run at probe budgets.", "name: demo",
+                   "name: demo\ndesign: {mixtures: {budgets: [20480]}}"),
+    "MX0213": Code("too few budgets", "Three points cannot tell a power law from one with a floor.",
+                   "[16384, 24576, 32768, 49152]", "[16384, 24576, 32768]"),
+    "MX0214": Code("too few probe runs", "Fewer points than 3 (domains + 1) cannot identify transfer.", "name: demo",
+                   "name: demo\ndesign: {mixtures: {count: 0}}"),
+    "MX0215": Code("shares that never vary", "Without single-domain runs there must be at least as many mixtures as "
+                   "domains.", "name: demo", "name: demo\ndesign: {single_domain: false, mixtures: {count: 1}}"),
+    "MX0216": Code("minimum shares over 1", "They cannot all hold.", "name: demo",
+                   "name: demo\nconstraints: {share: {ct: {min: 0.6}, mri: {min: 0.6}}}"),
+    "MX0217": Code("maximum shares under 1", "The budget could not be filled.", "name: demo",
+                   "name: demo\nconstraints: {share: {ct: {max: 0.4}, mri: {max: 0.4}}}"),
+    "MX0218": Code("heads that do not divide the width", "Each attention head gets the same number of channels.",
+                   "name: demo", "name: demo\nmodel: {width: 100}"),
+    "MX0219": Code("a batch that does not divide", "Each process takes the same part of every batch.", "name: demo",
+                   "name: demo\nlaunch: {processes_per_run: 3}"),
+    "MX0220": Code("each file its own subject", "Scans of one patient could fall on both sides of the split.", _CT,
+                   "{modality: ct, source: {nifti: 'ct/*.nii.gz'}}", warning=True),
+    "MX0221": Code("a law that costs break", "Laws of shares hold among mixtures of one total; unequal costs change "
+                   "the total.", "name: demo", "name: demo\nlaw: {family: additive}"),
+    "MX0222": Code("too few draws", "A robust objective is a mean over the worst draws.", "name: demo",
+                   "name: demo\nobjective: {minimize: robust}\nlaw: {draws: 5}"),
+    "MX0223": Code("a key that means nothing here", "It would be ignored.", "name: demo",
+                   "name: demo\nobjective: {tail: 0.1}", warning=True),
+    "MX0224": Code("a domain twice in a group", "Its share would count once or twice.", "name: demo",
+                   "name: demo\nconstraints: {group: {all: {domains: [ct, ct], max: 0.9}}}"),
+    "MX0225": Code("a group that its members contradict", "The bounds cannot hold together.", "name: demo",
+                   "name: demo\nconstraints: {share: {ct: {min: 0.5}}, group: {big: {domains: [ct], max: 0.4}}}"),
+    "MX0226": Code("not a regular expression", "`subject` is one.", _CT,
+                   "{modality: ct, source: {nifti: 'ct/*.nii.gz', subject: '(sub'}}"),
+    "MX0227": Code("a subject pattern without a group", "The whole match counts as the subject, which is often too "
+                   "much.", _CT, "{modality: ct, source: {nifti: 'ct/*.nii.gz', subject: 'sub-[0-9]+'}}", warning=True),
+    "MX0228": Code("a unit of another modality", "Values of one modality cannot be in the unit of another.",
+                   "{modality: ct,", "{modality: ct, intensity: {unit: suv},"),
+    "MX0229": Code("a clip without meaning", "MRI has no absolute scale to clip on.", "{modality: mri,",
+                   "{modality: mri, intensity: {clip: [0, 1000]},"),
+    "MX0230": Code("volumes smaller than the crop", "They are padded; padding is never shown or scored.",
+                   "count: 40, shape: [96, 96, 96]", "count: 40, shape: [64, 64, 64]", warning=True),
+    "MX0231": Code("a domain that cannot be split", "No subject would be left to train on.", "count: 40", "count: 2"),
+    "MX0232": Code("a far extrapolation", "The target is over 100 times the largest probe budget.", "200k", "20M",
+                   warning=True),
+    "MX0233": Code("one seed", "Without replicates the noise is unknown.", "target: 200k", "target: 200k, seeds: 1",
+                   warning=True),
+    "MX0301": Code("an undefined variable", "A `${variable}` of a path has no value on this machine.", _CT,
+                   "{modality: ct, source: {manifest: '${data_root}/ct.csv'}}"),
+    "MX0302": Code("data that are not there", "A source names no file of this machine.", _CT,
+                   "{modality: ct, source: {manifest: 'ct.csv'}}"),
+    "MX0303": Code("caps that cannot hold the budget", "With the repetition cap and share bounds, the data there are "
+                   "do not fill the target."),
+    "MX0304": Code("a minimum above its cap", "A domain's minimum share asks for more samples than its data give at "
+                   "the repetition cap."),
+    "MX0305": Code("a domain that cannot be split", "Too few subjects among its files: none would be left to train "
+                   "on, or none to validate on."),
+    "MX0306": Code("heavy repetition", "From about 32 views of each volume on, loss no longer follows the law the "
+                   "probe runs show; see train.repetition.", warning=True),
+    "MX0401": Code("over the limit", "What is left to train, or to store, exceeds the spec's `limits`."),
+}  # fmt: skip

@@ -1,0 +1,237 @@
+"""From plain values to sections: what pydantic finds, said in the language's own words at its place in the file."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mixlang import __version__
+from mixlang.spec.diagnostics import Diagnostic
+from mixlang.spec.lookup import describe, example_at, is_section, known_keys, sections_with
+from mixlang.spec.marks import Marked, Path_
+from mixlang.spec.schema import LANGUAGE_VERSION, Spec
+from mixlang.spec.suggest import closest, did_you_mean, usual_name
+
+_NAME_HELP = "letters, digits, '_' and '-', starting with a letter, at most 63"
+
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list such as [a, b]",
+    "dict_type": "a mapping of names to values",
+    "model_type": "a section of keys",
+    "model_attributes_type": "a section of keys",
+}
+_RANGE = {
+    "greater_than": ("gt", "above"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "below"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def wrong_version(marked: Marked) -> Diagnostic | None:
+    """The one thing to say of a spec in another version of the language: the rest may be right there."""
+    given = marked.value.get("mixlang")
+    if given is None or isinstance(given, bool | dict | list) or given == LANGUAGE_VERSION:
+        return None
+    try:
+        newer = float(given) > LANGUAGE_VERSION
+    except (TypeError, ValueError):
+        return None
+    reads = f"mixlang {__version__} reads version {LANGUAGE_VERSION} of the language"
+    message = f"{reads}, and this spec is in version {show(given)}"
+    help = "install a newer mixlang" if newer else f"write 'mixlang: {LANGUAGE_VERSION}' and see docs/spec.md"
+    return marked.diagnostic("MX0109", ("mixlang",), message, help)
+
+
+def validate(marked: Marked) -> tuple[Spec, set[str], list[Diagnostic]]:
+    """Validate a spec's value.
+
+    Returns:
+        The spec; the names of its sections that are broken, which it then lacks; and a diagnostic for each mistake.
+    """
+    try:
+        return Spec.model_validate(marked.value), set(), []
+    except ValidationError as error:
+        found = _diagnose(error, marked)
+        broken = {str(item["loc"][0]) for item in error.errors(include_url=False, include_context=False)}
+    return _without(broken, marked), broken, found
+
+
+def _without(broken: set[str], marked: Marked) -> Spec:
+    """The sections that are well-formed; reading another one is an error of the caller."""
+    parts = {}
+    for name, field in Spec.model_fields.items():
+        if name in marked.value and name not in broken:
+            kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            parts[name] = TypeAdapter(kind).validate_python(marked.value[name])
+    return Spec.model_construct(**parts)
+
+
+def _diagnose(error: ValidationError, marked: Marked) -> list[Diagnostic]:
+    """One diagnostic a place: the several complaints of a union about one value become one."""
+    by_path: dict[Path_, list[Any]] = {}
+    for item in error.errors(include_url=False):
+        by_path.setdefault(_real_path(item["loc"], marked.value), []).append(item)
+    return [_diagnostic(items, path, marked) for path, items in by_path.items()]
+
+
+def _real_path(loc: Path_, value: Any) -> Path_:
+    """Drop pydantic's own words (union branches, '[key]') from a location."""
+    path: list[str | int] = []
+    for part in loc:
+        if (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
+            value = value[part]  # type: ignore[index]
+            path.append(part)
+        elif part != "[key]" and isinstance(value, dict) and isinstance(part, str):
+            path.append(part)
+            value = None
+    return tuple(path)
+
+
+def _diagnostic(items: list[Any], path: Path_, marked: Marked) -> Diagnostic:
+    kinds = {item["type"]: item for item in items}
+    item = items[0]
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    if "extra_forbidden" in kinds:
+        return _unknown_key(str(path[-1]), path, marked)
+    if "missing" in kinds:
+        return _missing(key, path, marked)
+    if "[key]" in item["loc"]:
+        return marked.diagnostic("MX0106", path, f"'{key}' is not a name", _NAME_HELP, key=True)
+    if "string_pattern_mismatch" in kinds:
+        return marked.diagnostic("MX0106", path, f"{show(item['input'])} is not a name", _NAME_HELP)
+    if "literal_error" in kinds:
+        return _not_a_word(kinds, key, path, marked)
+    if item["type"] in _RANGE:
+        return _out_of_range(items, key, path, marked)
+    if item["type"] in ("too_short", "too_long"):
+        return _wrong_count(item, key, path, marked)
+    if item["type"] == "value_error":
+        return marked.diagnostic("MX0105", path, f"{key}: {item['ctx']['error']}", _value_help(item["input"], path))
+    wanted = _WANTED.get(item["type"], "something else")
+    message = f"'{key}' must be {wanted}, not {show(item['input'])}"
+    return marked.diagnostic("MX0103", path, message, _type_help(item, path))
+
+
+def _unknown_key(key: str, path: Path_, marked: Marked) -> Diagnostic:
+    known = known_keys(path[:-1])
+    meant = usual_name(key)
+    homes = sections_with(meant)
+    help = did_you_mean(key, known)
+    if homes and meant not in known:
+        shown = " or ".join(f"under '{'.'.join(map(str, home))}'" if home else "at the top" for home in homes[:3])
+        help = f"'{meant}' belongs {shown}"
+    help = help or f"known here: {', '.join(known)}"
+    return marked.diagnostic("MX0101", path, f"unknown key '{key}'", help, key=True)
+
+
+def _missing(key: str, path: Path_, marked: Marked) -> Diagnostic:
+    where = f" in '{path[-2]}'" if len(path) > 1 else ""
+    example = example_at(path)
+    help = "; ".join(filter(None, [describe(path).rstrip("."), f"for example '{key}: {example}'" if example else ""]))
+    if path in marked.keys:  # `key:` with nothing after it
+        return marked.diagnostic("MX0102", path, f"'{key}' has no value", help, key=True)
+    return marked.diagnostic("MX0102", path[:-1], f"'{key}' is missing{where}", help, key=True)
+
+
+def _not_a_word(kinds: dict[str, Any], key: str, path: Path_, marked: Marked) -> Diagnostic:
+    item = kinds["literal_error"]
+    expected = item["ctx"]["expected"]
+    if len(kinds) > 1:  # a number or a word
+        number = next((other for kind, other in kinds.items() if kind in _RANGE), None)
+        if number is not None:
+            return _out_of_range([number], key, path, marked)
+        message = f"'{key}' must be a number or {expected}, not {show(item['input'])}"
+        return marked.diagnostic("MX0104", path, message, _number_help(item["input"]) or describe(path))
+    words = [word.strip("'") for word in re.split(r", | or ", expected)]
+    help = did_you_mean(str(item["input"]), words) or describe(path)
+    return marked.diagnostic("MX0104", path, f"'{key}' must be {expected}, not {show(item['input'])}", help)
+
+
+def _out_of_range(items: list[Any], key: str, path: Path_, marked: Marked) -> Diagnostic:
+    limits = []
+    for item in items:
+        name, words = _RANGE[item["type"]]
+        limits.append(f"{words} {item['ctx'][name]:g}")
+    message = f"'{key}' must be {' and '.join(limits)}, not {show(items[0]['input'])}"
+    return marked.diagnostic("MX0107", path, message, describe(path))
+
+
+def _wrong_count(item: Any, key: str, path: Path_, marked: Marked) -> Diagnostic:
+    context = item["ctx"]
+    least, most = context.get("min_length"), context.get("max_length")
+    wanted = f"at least {least}" if item["type"] == "too_short" else f"at most {most}"
+    message = f"'{key}' has {context['actual_length']} entries; expected {wanted}"
+    return marked.diagnostic("MX0108", path, message, describe(path), key=path in marked.keys)
+
+
+def _value_help(value: Any, path: Path_) -> str:
+    return _number_help(value) or describe(path)
+
+
+def _type_help(item: Any, path: Path_) -> str:
+    value, wanted = item["input"], item["type"]
+    if wanted == "bool_type" and isinstance(value, str | int):
+        word = str(value).lower()
+        if word in ("yes", "on", "y", "1"):
+            return "write true"
+        if word in ("no", "off", "n", "0"):
+            return "write false"
+    if wanted == "list_type" and example_at(path):
+        return f"for example {example_at(path)}"
+    if wanted == "string_type" and isinstance(value, int | float):
+        return f"put it in quotes: '{value}'"
+    if wanted in ("model_type", "model_attributes_type") and is_section(path):
+        return f"its keys are {', '.join(known_keys(path))}"
+    return _number_help(value) or describe(path)
+
+
+def _number_help(value: Any) -> str:
+    """What to write instead of a text that looks like a number in another notation, or ''."""
+    if not isinstance(value, str):
+        return ""
+    text = value.strip()
+    if re.fullmatch(r"[-+]?[0-9][0-9_]*", text):
+        number = int(text.replace("_", ""))
+        return f"write {number}" if "_" in text else f"take off the quotes: {text}"
+    if re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?", text):
+        return f"take off the quotes: {text}"
+    if re.fullmatch(r"[0-9]+,[0-9]+", text):
+        return f"write {text.replace(',', '.')}"
+    if re.fullmatch(r"0[oxb][0-9a-fA-F]+", text, re.IGNORECASE):
+        try:
+            return f"numbers are decimal; write {int(text, 0)}"
+        except ValueError:
+            return "numbers are decimal"
+    if match := re.fullmatch(r"([0-9.]+) ?%", text):
+        try:
+            return f"write a fraction: {float(match[1]) / 100:g}"
+        except ValueError:
+            return ""
+    if match := re.fullmatch(r"([0-9.]+)([a-zA-Z]+)", text):
+        suffix = closest(match[2], ["k", "M", "G"]) or {"q": "k", "m": "M", "t": "G"}.get(match[2][:1].lower(), "")
+        return f"did you mean '{match[1]}{suffix}'?" if suffix else ""
+    return ""
+
+
+def show(value: Any) -> str:
+    """A value as it stands in a spec, short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
