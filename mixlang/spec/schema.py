@@ -88,8 +88,21 @@ class Phantom(Section):
     seed: int = _key(0, "Domains with equal seeds show the same subjects.", 1, "seed", ge=0)
 
 
+_KINDS = ("nifti", "manifest", "nnunet", "monai_datalist", "bids", "phantom")
+
+_MEANT_FOR = {
+    "where": ("manifest", "bids"),
+    "subject": ("nifti", "nnunet", "monai_datalist"),
+    "channel": ("nnunet", "monai_datalist"),
+    "key": ("monai_datalist",),
+    "suffix": ("bids",),
+    "exclude": ("nifti", "manifest", "nnunet", "monai_datalist", "bids"),
+}
+"""Kinds of source that an option of a source has a meaning for."""
+
+
 class Source(Section):
-    """Where a domain's volumes come from: exactly one of `nifti`, `manifest`, `phantom`."""
+    """Where a domain's volumes come from: one of `nifti`, `manifest`, `nnunet`, `monai_datalist`, `bids`, `phantom`."""
 
     nifti: str | None = _key(
         None,
@@ -102,29 +115,61 @@ class Source(Section):
         "on the same grid) and unit.",
         "${data_root}/manifest.csv",
     )
+    nnunet: str | None = _key(
+        None,
+        "nnU-Net raw data set (version 1 or 2): its folder, or the dataset.json in it.",
+        "${data_root}/Dataset009_Spleen",
+    )
+    monai_datalist: str | None = _key(
+        None,
+        "JSON file of lists of {image, label, subject}, paths relative to it; label and subject optional.",
+        "${data_root}/datalist.json",
+    )
+    bids: str | None = _key(None, "BIDS data set: the folder that holds its sub-* folders.", "${data_root}/ds000001")
     phantom: Phantom | None = Field(None, description="Generated volumes, written as NIfTI.")
     where: dict[str, str] = _key(
-        {}, "Manifest only: keep the rows whose columns have these values.", {"modality": "CT"}
+        {},
+        "Manifest: keep the rows whose columns have these values; BIDS: the files whose entities do, as {ses: '01'}.",
+        {"modality": "CT"},
     )
     subject: str | None = _key(
         None,
-        "NIfTI glob only: a regular expression whose first group, found in the path, is the subject. Without it each "
-        "file is a subject of its own.",
+        "nifti, nnunet, monai_datalist: a regular expression whose first group, found in a file's path, is the "
+        "subject. Without it each file of a glob is a subject of its own.",
         r"(sub-\w+?)_",
+    )
+    channel: Annotated[int, Field(ge=0)] | str | None = _key(
+        None, "Which channel of an nnU-Net or MONAI data set that has several: its name or its index.", "T1", "index"
+    )
+    key: str | None = _key(None, "Which list of a MONAI datalist; training if left out.", "training")
+    suffix: list[str] | None = _key(
+        None,
+        "Suffixes of the BIDS files to use; left out, ct: ct, pet: pet, mri: T1w, T2w, T2starw, PDw, FLAIR.",
+        ["T1w"],
+        min_length=1,
     )
     exclude: list[str] = _key([], "File name patterns to leave out.", ["*_label.nii.gz"])
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
-        given = [name for name in ("nifti", "manifest", "phantom") if getattr(self, name) is not None]
+        given = [name for name in _KINDS if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) if given else "none"
-            raise ValueError(f"a source is exactly one of nifti, manifest, phantom; found {found}")
-        if self.where and self.manifest is None:
-            raise ValueError("'where' filters the rows of a manifest; this source has none")
-        if self.subject is not None and self.nifti is None:
-            raise ValueError("'subject' reads the subject from a NIfTI path; this source is not a nifti glob")
+            raise ValueError(f"a source is exactly one of {', '.join(_KINDS)}; found {found}")
+        for option, kinds in _MEANT_FOR.items():
+            if getattr(self, option) not in (None, {}, []) and given[0] not in kinds:
+                raise ValueError(f"'{option}' has no meaning for a {given[0]} source, only for {' or '.join(kinds)}")
         return self
+
+    @property
+    def kind(self) -> str:
+        """Which of the kinds of source this is."""
+        return next(name for name in _KINDS if getattr(self, name) is not None)
+
+    @property
+    def location(self) -> str:
+        """The path or glob as the spec writes it; '' for a phantom, which lies nowhere."""
+        return "" if self.phantom is not None else getattr(self, self.kind)
 
 
 class Factor(Section):
