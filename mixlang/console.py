@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from typing import Any
 
 
 def say(text: str = "") -> None:
     """One line to standard error, at once."""
     print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """The one JSON document of `--format json`, to standard output."""
+    print(json.dumps(value, indent=1, sort_keys=True, allow_nan=False))
 
 
 def duration(seconds: float) -> str:

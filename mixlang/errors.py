@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import traceback
 from typing import ClassVar
 
 
@@ -48,6 +46,9 @@ class Interrupted(MixlangError):
 
 def crash(error: Exception, doing: str) -> StageError:
     """A defect of mixlang as a message for people, with the traceback in a file they can send."""
+    import tempfile
+    import traceback
+
     with tempfile.NamedTemporaryFile("w", prefix="mixlang-crash-", suffix=".txt", delete=False) as file:
         traceback.print_exception(error, file=file)
     return StageError(

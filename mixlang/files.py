@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +22,8 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
     Raises:
         StageError: the disk refused (full, read-only, not permitted); `path` is as it was.
     """
+    import tempfile  # costs commands that only read more than all of this module
+
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,10 +129,14 @@ def _canonical(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """SHA-256 of the canonical JSON of `value`, as 64 hex digits."""
+    import hashlib
+
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

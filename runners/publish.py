@@ -158,7 +158,12 @@ def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
         "environment": environment(),
         "hardware": {"publisher": hardware(), "training": _training(workspace.store, plan, study)},
         "reproduce": shlex.join(
-            ["mixlang", "run", f"specs/{study.item}.yaml", *(word for text in loaded.overrides for word in ("--set", text))]
+            [
+                "mixlang",
+                "run",
+                f"specs/{study.item}.yaml",
+                *(word for text in loaded.overrides for word in ("--set", text)),
+            ]
         ),
     }
 

@@ -297,7 +297,10 @@ def _phantoms(spec: Spec, findings: _Findings) -> None:
         if phantom is None:
             continue
         section: Path_ = ("domains", name, "source", "phantom")
-        size = [have * step / want for have, step, want in zip(phantom.shape, phantom.spacing, spec.volume.spacing)]
+        size = [
+            have * step / want
+            for have, step, want in zip(phantom.shape, phantom.spacing, spec.volume.spacing, strict=True)
+        ]
         small = [axis for axis in range(3) if size[axis] < spec.volume.crop[axis] - 0.5]
         if small:
             shown = " x ".join(f"{edge:.0f}" for edge in size)

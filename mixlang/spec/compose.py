@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.spec.diagnostics import Diagnostic, Position, SpecError
-from mixlang.spec.lookup import EXTENDS, is_section, schema_at
 from mixlang.spec.marks import Marked, Path_, Place, parse, parse_text
 
 _MOST_BASES = 16
+
+EXTENDS = "extends"
 
 SET = "--set"
 """What messages call the overrides of the command line."""
@@ -153,15 +154,20 @@ def _drop_empty(marked: Marked) -> list[Diagnostic]:
     """Take out keys without a value, which count as left out; warn where that was perhaps not meant."""
     warnings: list[Diagnostic] = []
 
+    def warn(place: Path_) -> None:
+        from mixlang.spec.lookup import is_section, schema_at  # reads the whole schema, which few specs need
+
+        default = schema_at(place).get("default")
+        if default is not None and not is_section(place):
+            message = f"'{place[-1]}' has no value, so its default holds: {default}"
+            help = "give it a value, or take the line out"
+            warnings.append(marked.diagnostic("MX0110", place, message, help, key=True, severity="warning"))
+
     def visit(value: Any, path: Path_) -> None:
         for key in [key for key, item in value.items() if item is None]:
             del value[key]
-            place = (*path, key)
-            default = schema_at(place).get("default")
-            if place in marked.empty and default is not None and not is_section(place):
-                message = f"'{key}' has no value, so its default holds: {default}"
-                help = "give it a value, or take the line out"
-                warnings.append(marked.diagnostic("MX0110", place, message, help, key=True, severity="warning"))
+            if (*path, key) in marked.empty:
+                warn((*path, key))
         for key, item in value.items():
             if isinstance(item, dict):
                 visit(item, (*path, key))

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from mixlang.spec.checks import check_meaning
 from mixlang.spec.compose import compose
 from mixlang.spec.diagnostics import Diagnostic, SpecError, in_file_order
 from mixlang.spec.marks import Marked
-from mixlang.spec.schema import Spec
-from mixlang.spec.validation import validate, wrong_version
+from mixlang.spec.schema import LANGUAGE_VERSION, Spec
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,7 @@ def load_spec(path: Path, *, strict: bool = False, overrides: Sequence[str] = ()
     if not isinstance(marked.value, dict):
         message = "the spec is empty" if marked.value is None else "a spec is a mapping of sections"
         raise SpecError([*found, marked.diagnostic("MX0100", (), message, "start from one made by 'mixlang init'")])
-    other = wrong_version(marked)
-    if other is not None:
-        raise SpecError([other])
-    spec, broken, mistakes = validate(marked)
+    spec, broken, mistakes = _validated(marked)
     found += mistakes
     found += check_meaning(spec, marked, broken)
     if strict:
@@ -70,3 +68,16 @@ def load_spec(path: Path, *, strict: bool = False, overrides: Sequence[str] = ()
     if any(item.severity == "error" for item in found):
         raise SpecError(found)
     return LoadedSpec(path, spec, marked, in_file_order(found), composed.texts, composed.bases, tuple(overrides))
+
+
+def _validated(marked: Marked) -> tuple[Spec, set[str], list[Diagnostic]]:
+    """The spec, its sections that are broken (which it lacks), and what is wrong with them."""
+    try:
+        return Spec.model_validate(marked.value), set(), []
+    except ValidationError as error:
+        from mixlang.spec.validation import diagnose, without, wrong_version  # not needed for a spec that is right
+
+        if marked.value.get("mixlang") != LANGUAGE_VERSION and (other := wrong_version(marked)):
+            raise SpecError([other]) from None
+        broken = {str(item["loc"][0]) for item in error.errors(include_url=False, include_context=False)}
+        return without(broken, marked), broken, diagnose(error, marked)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from mixlang.spec.compose import EXTENDS
 from mixlang.spec.schema import Spec
-
-EXTENDS = "extends"
 
 Node = dict[str, Any]
 Path_ = tuple[str | int, ...]

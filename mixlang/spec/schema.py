@@ -4,9 +4,7 @@ The words beside each key are the language's reference (docs/spec.md and the edi
 them in a researcher's terms. `unit` and an example stand beside every key that has a value of its own.
 """
 
-from __future__ import annotations
-
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
@@ -25,6 +23,14 @@ def _key(default: Any, doc: str, example: Any, unit: str = "", **limits: Any) ->
     """A key of the language: default (`...` where it must be given), reference text, example, unit, limits."""
     extra = {"unit": unit} if unit else None
     return Field(default, description=doc, examples=[example], json_schema_extra=extra, **limits)
+
+
+def _section() -> Any:
+    """A section that may be left out: all its defaults then hold.
+
+    An empty section is validated in place of a default instance, which would build every section's validator at import.
+    """
+    return Field(default_factory=dict, validate_default=True)
 
 
 def _of_length_3(value: list[Any]) -> list[Any]:
@@ -70,7 +76,7 @@ class Split(Section):
 class Data(Section):
     """What holds for the data of all domains."""
 
-    split: Split = Split()
+    split: Split = _section()
     validation_crops: int = _key(
         2, "Fixed crops evaluated in each validation volume, the same for every run.", 4, "crops a volume", ge=1, le=64
     )
@@ -151,7 +157,7 @@ class Source(Section):
     exclude: list[str] = _key([], "File name patterns to leave out.", ["*_label.nii.gz"])
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Source:
+    def _exactly_one(self) -> Self:
         given = [name for name in _KINDS if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) if given else "none"
@@ -210,7 +216,7 @@ class Domain(Section):
 
     modality: Literal["ct", "mri", "pet"] = _key(..., "Decides how intensities are handled.", "ct")
     source: Source
-    intensity: Intensity = Intensity()
+    intensity: Intensity = _section()
     cost: float = _key(
         1.0,
         "Cost of one sample relative to the others, for example of acquiring or labelling it; budgets are then in cost.",
@@ -320,7 +326,7 @@ class Design(Section):
     """Which probe runs are trained."""
 
     single_domain: bool = _key(True, "Each domain alone at each probe budget.", False)
-    mixtures: Mixtures = Mixtures()
+    mixtures: Mixtures = _section()
 
 
 class Law(Section):
@@ -372,7 +378,7 @@ class ShareBounds(Section):
     max: Share = _key(1.0, "Largest share.", 0.5, "fraction of the budget")
 
     @model_validator(mode="after")
-    def _ordered(self) -> ShareBounds:
+    def _ordered(self) -> Self:
         if self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         return self
@@ -407,7 +413,7 @@ class Constraints(Section):
         "Bounds on the summed share of a group of domains.",
         {"rare": {"domains": ["mri", "pet"], "min": 0.3}},
     )
-    prior: Prior = Prior()
+    prior: Prior = _section()
 
 
 class Verify(Section):
@@ -489,7 +495,7 @@ class Spec(Section):
     mixlang: Literal[1] = _key(..., "Version of the language.", 1, "version")
     name: Name = _key(..., "Name of the study.", "ct-mri-pet")
     description: str = _key("", "What the study is about, for readers of the registry.", "Abdomen and brain, 3 sites.")
-    data: Data = Data()
+    data: Data = _section()
     domains: dict[Name, Domain] = _key(
         ...,
         "The populations to mix, by name; at least 2.",
@@ -497,18 +503,18 @@ class Spec(Section):
         min_length=2,
         max_length=64,
     )
-    volume: Volume = Volume()
-    model: Model = Model()
-    train: Train = Train()
+    volume: Volume = _section()
+    model: Model = _section()
+    train: Train = _section()
     budgets: Budgets
-    design: Design = Design()
-    law: Law = Law()
-    objective: Objective = Objective()
-    constraints: Constraints = Constraints()
-    verify: Verify = Verify()
-    launch: Launch = Launch()
-    limits: Limits = Limits()
-    publish: Publish = Publish()
+    design: Design = _section()
+    law: Law = _section()
+    objective: Objective = _section()
+    constraints: Constraints = _section()
+    verify: Verify = _section()
+    launch: Launch = _section()
+    limits: Limits = _section()
+    publish: Publish = _section()
 
     @property
     def registry_name(self) -> str:

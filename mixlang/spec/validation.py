@@ -52,31 +52,17 @@ def wrong_version(marked: Marked) -> Diagnostic | None:
     return marked.diagnostic("MX0109", ("mixlang",), message, help)
 
 
-def validate(marked: Marked) -> tuple[Spec, set[str], list[Diagnostic]]:
-    """Validate a spec's value.
-
-    Returns:
-        The spec; the names of its sections that are broken, which it then lacks; and a diagnostic for each mistake.
-    """
-    try:
-        return Spec.model_validate(marked.value), set(), []
-    except ValidationError as error:
-        found = _diagnose(error, marked)
-        broken = {str(item["loc"][0]) for item in error.errors(include_url=False, include_context=False)}
-    return _without(broken, marked), broken, found
-
-
-def _without(broken: set[str], marked: Marked) -> Spec:
-    """The sections that are well-formed; reading another one is an error of the caller."""
+def without(broken: set[str], marked: Marked) -> Spec:
+    """The spec's sections that are well-formed; reading another one is an error of the caller."""
     parts = {}
     for name, field in Spec.model_fields.items():
-        if name in marked.value and name not in broken:
+        if name not in broken and (name in marked.value or field.default_factory is not None):
             kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-            parts[name] = TypeAdapter(kind).validate_python(marked.value[name])
+            parts[name] = TypeAdapter(kind).validate_python(marked.value.get(name, {}))
     return Spec.model_construct(**parts)
 
 
-def _diagnose(error: ValidationError, marked: Marked) -> list[Diagnostic]:
+def diagnose(error: ValidationError, marked: Marked) -> list[Diagnostic]:
     """One diagnostic a place: the several complaints of a union about one value become one."""
     by_path: dict[Path_, list[Any]] = {}
     for item in error.errors(include_url=False):
@@ -114,7 +100,7 @@ def _diagnostic(items: list[Any], path: Path_, marked: Marked) -> Diagnostic:
     if "literal_error" in kinds:
         return _not_a_word(kinds, key, path, marked)
     if item["type"] in _RANGE:
-        return _out_of_range(items, key, path, marked)
+        return _out_of_range([other for other in items if other["type"] in _RANGE], key, path, marked)
     if item["type"] in ("too_short", "too_long"):
         return _wrong_count(item, key, path, marked)
     if item["type"] == "value_error":

@@ -1,0 +1,69 @@
+"""Commands that execute: run, stage, status, worker, gc."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mixlang.console import print_json, say
+from mixlang.errors import StageError
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compile, reproduce through DVC, publish."""
+    import time
+
+    from mixlang.plan.pipeline import reproduce
+    from runners.compiler import compile_study
+    from runners.overview import show_outcome
+
+    begun = time.monotonic()
+    compiled = compile_study(arguments.spec, write=True, overrides=arguments.set)
+    reproduce(compiled.workspace, compiled.study, arguments.jobs)
+    show_outcome(compiled.workspace, compiled.study, time.monotonic() - begun)
+
+
+def stage(arguments: argparse.Namespace) -> None:
+    """One stage, as dvc.yaml calls it."""
+    from mixlang.plan.pipeline import STAGES
+    from runners.stages import run_stage
+
+    if arguments.name not in STAGES:
+        raise StageError(f"there is no stage '{arguments.name}'; the stages are {', '.join(STAGES)}")
+    run_stage(arguments.name, arguments.item)
+
+
+def status(arguments: argparse.Namespace) -> None:
+    """How far each study is."""
+    from mixlang.plan.workspace import Workspace
+    from runners.status import show_status, study_status
+
+    workspace = Workspace.find(arguments.spec.resolve().parent if arguments.spec else Path.cwd())
+    studies = [workspace.study(arguments.spec)] if arguments.spec else workspace.studies()
+    found = [study_status(workspace, study) for study in studies]
+    if arguments.format == "json":
+        print_json(found)
+    else:
+        show_status(found)
+
+
+def worker(arguments: argparse.Namespace) -> None:
+    """Train one shard of a plan."""
+    from runners.worker import work
+
+    work(arguments.plan, *arguments.shard)
+
+
+def gc(arguments: argparse.Namespace) -> None:
+    """Delete runs that nothing names."""
+    from mixlang.plan.workspace import Workspace
+    from runners.status import unnamed_runs
+    from runners.store import RunStore
+
+    workspace = Workspace.find(Path.cwd())
+    keys = unnamed_runs(workspace)
+    for key in keys:
+        print(key)
+        if not arguments.dry_run:
+            RunStore(workspace.store).forget(key)
+    say(f"{len(keys)} runs {'would be' if arguments.dry_run else 'were'} deleted")

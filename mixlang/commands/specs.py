@@ -1,0 +1,117 @@
+"""Commands about specs: init, check, schema, plan, compile, diff-spec."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from mixlang.console import print_json, say
+
+
+def init(arguments: argparse.Namespace) -> None:
+    """Make a workspace, with a starting spec for data if there are any."""
+    from mixlang.plan.scaffold import make_workspace
+
+    for line in make_workspace(arguments.path, arguments.source):
+        say(line)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Say everything that is wrong with a spec."""
+    from mixlang.spec import SpecError
+
+    try:
+        loaded = _checked(arguments)
+    except SpecError as error:
+        _show_diagnostics(error.diagnostics, arguments.format, ok=False)
+        return error.exit_code
+    resolved = None
+    if arguments.resolved:
+        from mixlang.spec.presets import resolved as resolve
+
+        resolved = resolve(loaded.spec)
+    _show_diagnostics(loaded.warnings, arguments.format, ok=True, resolved=resolved)
+    if arguments.format != "text":
+        return 0
+    if resolved is not None:
+        import yaml
+
+        print(yaml.safe_dump(resolved, sort_keys=False, width=100, allow_unicode=True), end="")
+    else:
+        count = len(loaded.warnings)
+        print(f"{arguments.spec}: well-formed" + (f", {count} warning{'s' * (count != 1)}" if count else ""))
+    return 0
+
+
+def _checked(arguments: argparse.Namespace) -> Any:
+    from mixlang.errors import InputError
+    from mixlang.plan.workspace import Workspace
+    from mixlang.spec import SpecError, load_spec
+    from mixlang.spec.locations import Locations, check_sources
+
+    loaded = load_spec(arguments.spec, strict=arguments.strict, overrides=arguments.set)
+    problems = []
+    try:
+        workspace = Workspace.find(arguments.spec.resolve().parent)
+    except InputError:  # a spec outside a workspace can be checked all the same
+        root = arguments.spec.resolve().parent
+    else:
+        root = workspace.root
+        problems += workspace.misplaced(loaded)
+    problems += check_sources(loaded, Locations.of(root))
+    if problems:
+        raise SpecError([*loaded.warnings, *problems])
+    return loaded
+
+
+def _show_diagnostics(found: Sequence[Any], form: str, *, ok: bool, resolved: dict[str, Any] | None = None) -> None:
+    if form == "json":
+        document: dict[str, Any] = {"ok": ok, "diagnostics": [item.as_dict() for item in found]}
+        print_json(document if resolved is None else {**document, "resolved": resolved})
+        return
+    for item in found:
+        if form == "github":
+            print(item.as_github())
+        else:
+            say(item.render())
+
+
+def schema(_arguments: argparse.Namespace) -> None:
+    """The language as JSON Schema."""
+    from mixlang.spec.lookup import json_schema
+
+    print_json(json_schema())
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """What would run and what it costs; changes nothing."""
+    from runners.compiler import compile_study
+    from runners.overview import overview, show_overview
+
+    compiled = compile_study(arguments.spec, write=False, overrides=arguments.set)
+    found = overview(compiled)
+    if arguments.format == "json":
+        print_json(found)
+    else:
+        show_overview(found)
+
+
+def compile_spec(arguments: argparse.Namespace) -> None:
+    """Register a spec and write its plan; trains nothing."""
+    from runners.compiler import compile_study
+
+    compiled = compile_study(arguments.spec, write=True, overrides=arguments.set)
+    runs = compiled.compiled.plan.runs
+    print(f"{arguments.spec}: {len(runs)} probe runs, {sum(run.budget for run in runs):,} samples; nothing trained yet")
+
+
+def diff_spec(arguments: argparse.Namespace) -> None:
+    """What going from one spec to another would train and solve again."""
+    from runners.changes import compare_specs, show_changes
+
+    found = compare_specs(arguments.before, arguments.after)
+    if arguments.format == "json":
+        print_json(found)
+    else:
+        show_changes(found)
