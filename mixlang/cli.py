@@ -53,11 +53,11 @@ def _start_quickly() -> None:
 def _complain(error: MixlangError) -> None:
     if os.environ.get("MIXLANG_OUTCOME"):
         return  # a stage under `mixlang run`, which has been told and says it once
-    from mixlang.spec.diagnostics import SpecError
+    from mixlang.spec.diagnostics import SpecError, rendered
 
     if isinstance(error, SpecError):
-        for item in error.diagnostics:
-            say(item.render())
+        for text in rendered(error.diagnostics):
+            say(text)
         return
     say(f"error: {error}")
     if error.hint:

@@ -2,77 +2,141 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from mixlang.console import duration
+from mixlang.errors import InputError
 from mixlang.files import read_json
+from mixlang.hardware import cores
+from mixlang.plan.changes import Before, Reasons, grouped, touched
 from mixlang.plan.cost import flops_per_sample
+from mixlang.plan.pipeline import READS, STAGES, WRITES
 from mixlang.plan.workspace import Study, Workspace
+from mixlang.spec.quantities import show_bytes
 from runners.compiler import CompiledStudy
+from runners.estimate import estimate, over_limits, work_of
+
+_SETTINGS = ("fit", "allocate", "verify", "publish")
+_SHOWN = 12
+"""Reasons listed for people; the JSON has them all."""
 
 
 def overview(study: CompiledStudy) -> dict[str, Any]:
-    """The runs of a study by kind: how many, how many are done, samples and operations; and the data they draw on."""
-    from runners.status import results_of
+    """What running a study would do: runs by kind and why each is new, cost, data, and the stages with their state."""
+    from runners.status import planned_before, results_of
 
     plan, spec = study.compiled.plan, study.loaded.spec
-    done = results_of(study.workspace, study.study)
+    done = results_of(study.workspace, study.study, plan)
+    work = work_of(plan, spec, done)
+    left = estimate(study.workspace, plan, work, done, study.manifest)
+    before = _before(study.study)
+    reasons = Reasons(before.plan, plan)
+    untrained = [run for run in plan.runs if run.key not in done]
+    why = {run.key: reasons.of(run) or "planned before, not trained yet" for run in untrained}
     each = flops_per_sample(plan.training)
-    kinds: dict[str, dict[str, float]] = {}
-    for run in plan.runs:
-        row = kinds.setdefault(run.kind, {"runs": 0, "done": 0, "samples": 0, "samples_left": 0})
-        finished = run.key in done
-        row["runs"] += 1
-        row["done"] += finished
-        row["samples"] += run.budget
-        row["samples_left"] += 0 if finished else run.budget
-    mixtures = 1 + len(spec.verify.baselines)
-    held = mixtures * spec.verify.seeds
-    if spec.budgets.holdout:
-        samples = held * sum(spec.budgets.holdout)
-        already = sum(1 for row in done.values() if str(row.get("kind", "")).startswith("verify"))
-        kinds["verify"] = {
-            "runs": held * len(spec.budgets.holdout),
-            "done": already,
-            "samples": samples,
-            "samples_left": samples if not already else 0,
-        }
-    for row in kinds.values():
-        row["flops"] = row["samples"] * each
+    stages = touched(before, study.compiled, len(untrained))
+    dropped = 0
+    if (earlier := planned_before(study.study)) is not None:
+        dropped = len({run.key for run in earlier.runs} - {run.key for run in plan.runs})
     return {
         "study": study.study.item,
-        "kinds": kinds,
+        "kinds": {kind: {**asdict(row), "flops": row.samples * each} for kind, row in work.items()},
         "flops_per_sample": each,
+        "cost": {
+            "device_hours": left.device_hours,
+            "unknown": left.unknown,
+            "speed": None if left.speed is None else asdict(left.speed),
+            "at_once": _at_once(study),
+            "disk": {"volumes": left.volumes, "checkpoints": left.checkpoints},
+        },
+        "limits": [item.as_dict() for item in over_limits(study.loaded, left)],
         "available": study.compiled.settings["allocate"]["available"],
         "quarantined": {name: len(data.quarantined) for name, data in study.manifest.domains.items()},
-        "seconds_left": _seconds_left(kinds, done),
+        "runs": [
+            {**run.as_dict(), "done": run.key in done, "why": why.get(run.key, "")} for run in study.compiled.plan.runs
+        ],
+        "no_longer_planned": dropped,
+        "stages": [
+            {"name": name, "after": _after(name), "runs": bool(stages[name]), "why": stages[name]} for name in STAGES
+        ],
     }
 
 
-def _seconds_left(kinds: dict[str, dict[str, float]], done: dict[str, dict[str, Any]]) -> float | None:
-    """Training seconds left on one slot, at the rate of the runs this machine has done; None before the first."""
-    timed = [row for row in done.values() if "seconds" in row]
-    samples = sum(row["budget"] for row in timed)
-    if not samples:
-        return None
-    rate = sum(sum(row["seconds"].values()) for row in timed) / samples
-    return sum(row["samples_left"] for row in kinds.values()) * rate
+def _before(study: Study) -> Before:
+    """What was compiled and computed last."""
+    from runners.status import planned_before
+
+    settings = {}
+    for name in _SETTINGS:
+        try:
+            settings[name] = read_json(study.file(f"settings/{name}.json"))
+        except InputError:
+            continue
+    files = {name for names in WRITES.values() for name in names if study.file(name).exists()}
+    return Before(planned_before(study), settings, frozenset(files))
+
+
+def _after(stage: str) -> list[str]:
+    """The stages that come directly before a stage: whose results it reads, less those that come before another."""
+    reads = [other for other in STAGES if set(WRITES[other]) & set(READS[stage])]
+    return [other for other in reads if not any(other in _all_before(later) for later in reads)]
+
+
+def _all_before(stage: str) -> set[str]:
+    reads = {other for other in STAGES if set(WRITES[other]) & set(READS[stage])}
+    return reads.union(*(_all_before(other) for other in reads))
+
+
+def _at_once(study: CompiledStudy) -> int:
+    launch, threads = study.loaded.spec.launch, study.loaded.spec.train.threads
+    if launch.max_parallel != "auto":
+        return launch.max_parallel
+    return max(1, cores() // (threads * launch.processes_per_run))
 
 
 def show_overview(found: dict[str, Any]) -> None:
     """Print an overview for people."""
     print(f"{found['study']}: {found['flops_per_sample'] / 1e9:.3g} GFLOP a sample")
-    print(f"{'kind':10} {'runs':>6} {'done':>6} {'samples':>12} {'TFLOP':>10}")
+    print(f"\n{'kind':10} {'runs':>6} {'done':>6} {'samples':>13} {'TFLOP':>12}")
     for kind, row in found["kinds"].items():
-        print(f"{kind:10} {row['runs']:6} {row['done']:6} {row['samples']:12,} {row['flops'] / 1e12:10,.1f}")
-    print(f"{'domain':10} {'volumes':>8} {'crops':>10} {'quarantined':>12}   (training side)")
+        print(f"{kind:10} {row['runs']:6} {row['done']:6} {row['samples']:13,} {row['flops'] / 1e12:12,.1f}")
+    print(f"\n{'domain':24} {'volumes':>8} {'crops':>10} {'quarantined':>12}   (training side)")
     for name, data in found["available"].items():
-        print(f"{name:10} {data['volumes']:8} {data['crops']:10,.0f} {found['quarantined'][name]:12}")
-    left = found["seconds_left"]
-    if left is None:
-        print("time: no run has been timed on this machine yet")
+        print(f"{name:24} {data['volumes']:8} {data['crops']:10,.0f} {found['quarantined'][name]:12}")
+    print()
+    _show_cost(found["cost"])
+    for item in found["limits"]:
+        print(f"over the limit: {item['message']}")
+    _show_reasons(found)
+    print("\nstages")
+    for stage in found["stages"]:
+        after = f" (after {', '.join(stage['after'])})" if stage["after"] else ""
+        print(f"  {'runs ' if stage['runs'] else 'stays'} {stage['name'] + after:26} {stage['why']}".rstrip())
+
+
+def _show_cost(cost: dict[str, Any]) -> None:
+    disk = cost["disk"]
+    if cost["device_hours"] is None:
+        print(f"time: unknown; {cost['unknown']}")
     else:
-        print(f"time: about {duration(left)} of training left on one slot, at the rate of the runs done here")
+        hours, speed = cost["device_hours"], cost["speed"]
+        rate = f"{1 / speed['train']:,.3g} samples/s on {speed['device']}"
+        at_once = f", {duration(hours * 3600 / cost['at_once'])} with {cost['at_once']} at once" if hours else ""
+        print(f"time: {hours:.2g} device-hours left{at_once}; {rate}")
+    print(f"disk: {show_bytes(disk['volumes'])} of prepared volumes, {show_bytes(disk['checkpoints'])} of weights")
+
+
+def _show_reasons(found: dict[str, Any]) -> None:
+    reasons = grouped(run["why"] for run in found["runs"] if not run["done"])
+    if reasons:
+        print("\nprobe runs to train, and why")
+    for reason, count in list(reasons.items())[:_SHOWN]:
+        print(f"  {count:6} {reason}")
+    if len(reasons) > _SHOWN:
+        print(f"  ... and {len(reasons) - _SHOWN} more reasons (--format json lists every run)")
+    if found["no_longer_planned"]:
+        print(f"  {found['no_longer_planned']:6} of the last plan are no longer needed; their results are kept")
 
 
 def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:

@@ -19,7 +19,9 @@ from mixlang.plan.build import Plan, compile_plan, refuse_empty
 from mixlang.plan.design import whole_mixture
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
+from mixlang.spec import SpecError
 from mixlang.spec.locations import Locations
+from mixlang.spec.schema import Limits
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,29 @@ def sweep(context: Context) -> None:
         "sweep",
         context.known("runs.json"),
         (1 + len(spec.verify.baselines)) * spec.verify.seeds * sum(spec.budgets.holdout),
-        lambda: prepared(context, compiled),
+        lambda: _begin_training(context, compiled),
     )
     context.write("runs.json", table(job.execute(), compiled))
+
+
+def _begin_training(context: Context, compiled: Plan) -> None:
+    """What comes before the first run: the spec's limits once more, for who calls DVC alone, and the volumes.
+
+    Raises:
+        SpecError: what is left exceeds the limits.
+    """
+    from runners.estimate import estimate, over_limits, work_of
+    from runners.status import results_of
+
+    loaded = context.study.load()
+    if loaded.spec.limits != Limits():
+        done = results_of(context.workspace, context.study, compiled)
+        manifest = DataManifest.read(context.study.file("data.json"))
+        work = work_of(compiled, loaded.spec, done)
+        problems = over_limits(loaded, estimate(context.workspace, compiled, work, done, manifest))
+        if problems:
+            raise SpecError(problems)
+    prepared(context, compiled)
 
 
 def _store(context: Context) -> Any:

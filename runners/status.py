@@ -21,20 +21,31 @@ def _rows(study: Study, name: str) -> list[dict[str, Any]]:
         return []
 
 
-def results_of(workspace: Workspace, study: Study) -> dict[str, dict[str, Any]]:
-    """What is known of the runs of a study, by key: rows of its tables, and timings from the store."""
+def results_of(workspace: Workspace, study: Study, plan: Plan | None = None) -> dict[str, dict[str, Any]]:
+    """What is known of the runs of a study, by key: rows of its tables, and timings from the store.
+
+    Args:
+        plan: whose runs to look for; the one written last if left out.
+    """
     store = RunStore(workspace.store)
     found = {row["key"]: row for name in _TABLES for row in _rows(study, name)}
-    try:
-        planned = {run.key: run for run in Plan.read(study.file("plan.json")).runs}
-    except MixlangError:
-        planned = {}
+    if plan is None:
+        plan = planned_before(study)
+    planned = {} if plan is None else {run.key: run for run in plan.runs}
     for key in {*found, *planned}:
         result = store.result(key)
         if result is not None:
             row = found.get(key) or planned[key].as_dict()
             found[key] = {**row, "seconds": result["seconds"]}
     return found
+
+
+def planned_before(study: Study) -> Plan | None:
+    """The plan written last; None where there is none that can be read."""
+    try:
+        return Plan.read(study.file("plan.json"))
+    except MixlangError:
+        return None
 
 
 def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
@@ -48,9 +59,8 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
         "failed": [],
         "published": None,
     }
-    try:
-        plan = Plan.read(study.file("plan.json"))
-    except MixlangError:
+    plan = planned_before(study)
+    if plan is None:
         return status
     done = results_of(workspace, study)
     status["planned"] = len(plan.runs)

@@ -15,10 +15,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     from mixlang.plan.pipeline import reproduce
     from runners.compiler import compile_study
+    from runners.estimate import refuse_over_limits
     from runners.overview import show_outcome
 
     begun = time.monotonic()
     compiled = compile_study(arguments.spec, write=True, overrides=arguments.set)
+    refuse_over_limits(compiled)
     reproduce(compiled.workspace, compiled.study, arguments.jobs)
     show_outcome(compiled.workspace, compiled.study, time.monotonic() - begun)
 

@@ -11,9 +11,25 @@ from mixlang.console import print_json, say
 
 def init(arguments: argparse.Namespace) -> None:
     """Make a workspace, with a starting spec for data if there are any."""
-    from mixlang.plan.scaffold import make_workspace
+    from mixlang.plan.scaffold import make_workspace, quickstart
 
-    for line in make_workspace(arguments.path, arguments.source):
+    if arguments.source is None:
+        done = make_workspace(arguments.path, {"quickstart": quickstart()})
+    else:
+        from runners.data.discover import discover
+        from runners.data.starting_spec import starting_spec
+
+        found = discover(arguments.source)
+        for domain in found.domains:
+            say(
+                f"{domain.name}: {domain.modality}, {domain.volumes} volumes, {domain.subjects} subjects; {domain.evidence}"
+            )
+            for note in domain.notes:
+                say(f"  {note}")
+        for name, why in found.left_out:
+            say(f"left out: {name}: {why}")
+        done = make_workspace(arguments.path, {"study": starting_spec(found, "study")}, found.root)
+    for line in done:
         say(line)
 
 
@@ -70,18 +86,21 @@ def _show_diagnostics(found: Sequence[Any], form: str, *, ok: bool, resolved: di
         document: dict[str, Any] = {"ok": ok, "diagnostics": [item.as_dict() for item in found]}
         print_json(document if resolved is None else {**document, "resolved": resolved})
         return
-    for item in found:
-        if form == "github":
+    if form == "github":
+        for item in found:
             print(item.as_github())
-        else:
-            say(item.render())
+        return
+    from mixlang.spec.diagnostics import rendered
+
+    for text in rendered(found):
+        say(text)
 
 
 def schema(_arguments: argparse.Namespace) -> None:
     """The language as JSON Schema."""
-    from mixlang.spec.lookup import json_schema
+    from mixlang.spec.lookup import schema_text
 
-    print_json(json_schema())
+    print(schema_text(), end="")
 
 
 def plan(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,29 @@ class Plan:
             "training": self.training,
             "seed": seed,
             "domains": {
-                name: {"amount": amount, "volumes": digest(self.volumes_for(name, budget))}
+                name: {"amount": amount, "volumes": self._subset_digest(name, budget)}
                 for name, amount in named.items()
                 if amount
             },
-            "evaluation": {name: digest(data["validation"]) for name, data in self.domains.items()},
+            "evaluation": self._evaluation,
         }
         return Run(digest(identity), kind, named, seed)
+
+    @cached_property
+    def _evaluation(self) -> dict[str, str]:
+        return {name: digest(data["validation"]) for name, data in self.domains.items()}
+
+    @cached_property
+    def _subset_digests(self) -> dict[tuple[str, int], str]:
+        return {}
+
+    def _subset_digest(self, domain: str, budget: int) -> str:
+        """Digest of the volumes a run draws from; nested subsets of one size are the same."""
+        volumes = self.volumes_for(domain, budget)
+        known = self._subset_digests
+        if (domain, len(volumes)) not in known:
+            known[domain, len(volumes)] = digest(volumes)
+        return known[domain, len(volumes)]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,15 @@
-"""What runs cost before they are started."""
+"""What runs cost before they are started: operations, device-hours, disk."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
+
+from mixlang.plan.build import Plan
+
+_HALF, _SINGLE = 2, 4
+"""Bytes of a float16 (prepared volumes) and of a float32 (weights)."""
 
 
 def flops_per_sample(training: dict[str, Any]) -> float:
@@ -26,3 +32,31 @@ def flops_per_sample(training: dict[str, Any]) -> float:
 def _blocks(tokens: int, width: int, depth: int) -> float:
     """Forward operations of transformer blocks: 12 w^2 weights a token, and two products of attention."""
     return depth * (24.0 * tokens * width**2 + 4.0 * tokens**2 * width)
+
+
+def parameters(model: dict[str, Any]) -> int:
+    """Trainable parameters of the masked autoencoder of these sizes."""
+    voxels, width, narrow = model["patch"] ** 3, model["width"], model["decoder_width"]
+
+    def blocks(size: int, depth: int) -> int:
+        return depth * (12 * size**2 + 13 * size)  # four matrices with biases, two norms
+
+    encoder = voxels * width + width + blocks(width, model["depth"]) + 2 * width
+    decoder = width * narrow + narrow + narrow + blocks(narrow, model["decoder_depth"]) + 2 * narrow
+    return encoder + decoder + narrow * voxels + voxels
+
+
+def checkpoint_bytes(training: dict[str, Any], runs: int) -> int:
+    """Disk for the weights that finished runs keep, float32."""
+    return runs * _SINGLE * parameters(training["model"])
+
+
+def volume_bytes(shape: Iterable[int], spacing: Iterable[float], wanted: Iterable[float]) -> int:
+    """Most that a prepared volume takes: all of it at the wanted spacing (mm), float16, before cropping to the patient."""
+    voxels = math.prod(math.ceil(size * have / want) for size, have, want in zip(shape, spacing, wanted, strict=True))
+    return _HALF * voxels
+
+
+def samples_evaluated(plan: Plan) -> int:
+    """Crops each run is evaluated on."""
+    return plan.training["evaluation"]["crops"] * sum(len(data["validation"]) for data in plan.domains.values())

@@ -28,7 +28,7 @@ STAGES = ("plan", "prepare", "sweep", "fit", "allocate", "verify", "report", "pu
 
 # What each stage reads and writes, in the build folder unless a path is given. Outputs are small, committed to git
 # and kept by DVC when a stage fails (persist).
-_READS = {
+READS = {
     "plan": ["specs/${item}.yaml", "specs/bases", "overrides.json", "data.json"],
     "prepare": ["plan.json"],
     "sweep": ["plan.json", "volumes.json"],
@@ -53,7 +53,7 @@ _READS = {
         "settings/publish.json",
     ],
 }
-_WRITES = {
+WRITES = {
     "plan": ["plan.json", *(f"settings/{name}.json" for name in ("fit", "allocate", "verify", "publish"))],
     "prepare": ["volumes.json"],
     "sweep": ["runs.json"],
@@ -80,9 +80,9 @@ def render(specs: list[str]) -> str:
     ]
     for stage in STAGES:
         lines += [f"  {stage}:", "    foreach: ${specs}", "    do:", f"      cmd: mixlang stage {stage} ${{item}}"]
-        lines += ["      deps:", *(f"        - {place(name)}" for name in _READS[stage])]
+        lines += ["      deps:", *(f"        - {place(name)}" for name in READS[stage])]
         lines += ["      outs:"]
-        lines += [f"        - {place(name)}: {{cache: false, persist: true}}" for name in _WRITES[stage]]
+        lines += [f"        - {place(name)}: {{cache: false, persist: true}}" for name in WRITES[stage]]
     return "\n".join(lines) + "\n"
 
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 from mixlang.errors import InputError, StageError
 from mixlang.files import write_text
 from mixlang.plan.pipeline import render
+from mixlang.spec.locations import LOCAL_FILE
+from mixlang.spec.lookup import schema_text
 
 _IGNORE = "# made here, never committed\n.mixlang/\nmixlang.local.yaml\n"
 
 
-def make_workspace(path: Path) -> list[str]:
+def make_workspace(path: Path, specs: Mapping[str, str], data_root: Path | None = None) -> list[str]:
     """Make `path` a workspace, keeping what is there.
+
+    Args:
+        specs: the texts of the specs to start with, by name.
+        data_root: what `${data_root}` stands for on this machine.
 
     Returns:
         What was done, in lines for people.
@@ -40,12 +48,13 @@ def make_workspace(path: Path) -> list[str]:
         _call(sys.executable, "-m", "dvc", "init", "--quiet", *([] if whole else ["--subdir"]), cwd=root)
         for option in ("analytics", "check_update"):
             _call(sys.executable, "-m", "dvc", "config", f"core.{option}", "false", cwd=root)
-    template = resources.files("mixlang") / "templates" / "quickstart.yaml"
     done = []
     for name, text in (
         ("dvc.yaml", render([])),
         (".gitignore", _IGNORE),
-        ("specs/quickstart.yaml", template.read_text(encoding="utf-8")),
+        *((f"specs/{name}.yaml", text) for name, text in specs.items()),
+        *([(LOCAL_FILE, f"data_root: {json.dumps(str(data_root))}\n")] if data_root else []),
+        ("specs/mixlang.schema.json", schema_text()),
         ("specs/bases/.gitkeep", ""),
         ("registry/.gitkeep", ""),
     ):
@@ -55,7 +64,12 @@ def make_workspace(path: Path) -> list[str]:
     if ".mixlang" not in (root / ".gitignore").read_text(encoding="utf-8"):
         with (root / ".gitignore").open("a", encoding="utf-8") as file:
             file.write(_IGNORE)
-    return [*done, f"{path} is a workspace; next: cd {path} && mixlang run specs/quickstart.yaml"]
+    return [*done, f"{path} is a workspace; next: cd {path} && mixlang check specs/{next(iter(specs))}.yaml"]
+
+
+def quickstart() -> str:
+    """The spec to start with where there are no data: phantoms, on the CPU, in minutes."""
+    return (resources.files("mixlang") / "templates" / "quickstart.yaml").read_text(encoding="utf-8")
 
 
 def _inside_git(root: Path) -> bool:

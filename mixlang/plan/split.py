@@ -9,6 +9,14 @@ from mixlang.errors import InputError
 from mixlang.plan.manifest import DataManifest
 
 
+class Unsplittable(InputError):
+    """A domain without enough subjects to train and validate on."""
+
+    def __init__(self, domain: str, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.domain = domain
+
+
 def order_key(seed: int, text: str) -> str:
     """A fixed pseudo-random rank of a name, by which subjects and nested subsets are ordered."""
     return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
@@ -21,7 +29,7 @@ def validation_subjects(manifest: DataManifest, fraction: float, seed: int) -> s
     domain ends with at least `fraction` of its subjects (and at least one) on the validation side.
 
     Raises:
-        InputError: a domain would be left without a training or a validation subject.
+        Unsplittable: a domain would be left without a training or a validation subject.
     """
     subjects = {
         name: sorted({volume.subject for volume in data.volumes}, key=lambda text: order_key(seed, text))
@@ -37,7 +45,8 @@ def validation_subjects(manifest: DataManifest, fraction: float, seed: int) -> s
     for name, members in subjects.items():
         kept = sum(item not in chosen for item in members)
         if not members or not kept:
-            raise InputError(
+            raise Unsplittable(
+                name,
                 f"domain '{name}' has {len(members)} usable subject{'s' * (len(members) != 1)}, "
                 f"{len(members) - kept} of them needed for validation: none would be left to train on",
                 "Give it more subjects, or lower data.split.validation.",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mixlang.errors import InputError
+
+
+_ALIKE = 3
+"""Warnings of one code that are shown; twenty domains with one flaw would drown the rest."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,19 @@ def _escaped(text: str) -> str:
 
 def _property(text: str) -> str:
     return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def rendered(diagnostics: Sequence[Diagnostic]) -> list[str]:
+    """Diagnostics for people: every error, and of the warnings of one code the first few and how many more there are."""
+    texts, warned = [], Counter[str]()
+    for item in diagnostics:
+        warned[item.code] += item.severity == "warning"
+        if warned[item.code] <= _ALIKE:
+            texts.append(item.render())
+    for code, count in warned.items():
+        if count > _ALIKE:
+            texts.append(f"... and {count - _ALIKE} more warning[{code}] of the same kind")
+    return texts
 
 
 class SpecError(InputError):

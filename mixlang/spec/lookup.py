@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
@@ -30,6 +31,11 @@ def json_schema() -> Node:
         for key, value in node.get("properties", {}).items():
             _annotate(key, value)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "mixlang spec"}
+
+
+def schema_text() -> str:
+    """The JSON Schema as `mixlang schema` prints it and workspaces keep it for editors."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _annotate(key: str, node: Node) -> None:

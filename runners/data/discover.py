@@ -1,0 +1,426 @@
+"""What a folder, manifest or data set holds: domains by modality, how that was told, how many volumes, which grid.
+
+Used by `mixlang init --from`. Every guess carries its evidence, which goes into the starting spec as a comment; counts
+come from the same finders that the pipeline uses.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mixlang.errors import InputError
+from mixlang.spec.locations import Locations
+from mixlang.spec.schema import Domain
+from runners.data.sources.candidates import Candidate
+from runners.data.sources.find import find_candidates
+
+_TOKENS = {
+    "ct": ("ct", "cta", "cect", "ncct", "ldct", "cbct", "hu"),
+    "mri": ("mri", "mr", "t1", "t1w", "t1c", "t1ce", "t1gd", "t2", "t2w", "t2f", "flair", "dwi", "adc", "swi", "pdw"),
+    "pet": ("pet", "pt", "suv", "fdg", "psma", "fluorodeoxyglucose"),
+}
+"""Words of names and columns by which a modality is known."""
+
+_BIDS_MODALITY = {"ct": "ct", "pet": "pet", **dict.fromkeys(("T1w", "T2w", "T2starw", "PDw", "FLAIR"), "mri")}
+_LABELS = ("*_label.nii*", "*_labels.nii*", "*_seg.nii*", "*-seg.nii*", "*_mask.nii*", "*_segmentation.nii*")
+_SAMPLED = 32
+"""Headers read of each domain for its grid."""
+
+_LEAST_SUBJECTS = 3
+
+
+@dataclass(frozen=True)
+class FoundDomain:
+    """A domain as it may stand in a spec.
+
+    Attributes:
+        name: of the domain; modality: ct, mri or pet.
+        source: its `source` section, paths with `${data_root}`.
+        evidence: how the modality was told, for a person to check.
+        volumes, subjects: how many the pipeline would find.
+        spacing: median edge of a voxel, mm; extent: median length of each axis, mm, ascending; None where no header
+            could be read.
+        notes: what to look at.
+    """
+
+    name: str
+    modality: str
+    source: dict[str, Any]
+    evidence: str
+    volumes: int
+    subjects: int
+    spacing: float | None
+    extent: tuple[float, float, float] | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found.
+
+    Attributes:
+        root: what `${data_root}` stands for.
+        kind: what the data are, in words.
+        domains: those that can be used; left_out: the names of others, with the reason.
+    """
+
+    root: Path
+    kind: str
+    domains: tuple[FoundDomain, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def discover(data: Path) -> Discovery:
+    """Look at data and propose domains; reads names, tables and some headers, and voxels only where nothing else tells.
+
+    Args:
+        data: a folder of NIfTI files, a CSV manifest, an nnU-Net data set or a folder of them, a MONAI datalist, or a
+            BIDS tree.
+
+    Raises:
+        InputError: nothing usable, or fewer than two domains; the message says what there was.
+    """
+    data = data.resolve()
+    if not data.exists():
+        raise InputError(f"there is nothing at {data}", "Give a folder, a CSV manifest or a dataset.json.")
+    root, kind, proposals = _proposals(data)
+    locations = Locations(root, {"data_root": str(root)})
+    found, left_out = [], []
+    for name, modality, source, evidence in proposals:
+        try:
+            domain = _look(name, modality, source, evidence, locations)
+        except InputError as error:
+            left_out.append((name, str(error)))
+            continue
+        if domain.subjects < _LEAST_SUBJECTS:
+            left_out.append((name, f"only {domain.subjects} subject{'s' * (domain.subjects != 1)}"))
+        else:
+            found.append(domain)
+    if len(found) < 2:
+        shown = ", ".join(f"{one.name} ({one.volumes} volumes)" for one in found) or "none"
+        because = "".join(f"; {name}: {why}" for name, why in left_out)
+        raise InputError(
+            f"a mixture needs at least two domains; found in {data}: {shown}{because}",
+            "Give a folder that holds both, or a CSV manifest with the columns path, subject and modality.",
+        )
+    return Discovery(root, kind, tuple(found), tuple(left_out))
+
+
+Proposal = tuple[str, str, dict[str, Any], str]
+"""Name, modality, source section, evidence."""
+
+
+def _proposals(data: Path) -> tuple[Path, str, list[Proposal]]:
+    if data.is_file():
+        return _from_file(data)
+    if (data / "dataset.json").is_file():
+        return _from_json(data / "dataset.json")
+    if any(data.glob("sub-*/")):
+        return data, "a BIDS data set", _bids(data)
+    sets = sorted(folder.parent for folder in data.glob("*/dataset.json"))
+    if sets:
+        found = [item for folder in sets for item in _nnunet(folder, f"${{data_root}}/{folder.name}", folder.name)]
+        return data, f"{len(sets)} nnU-Net data sets", found
+    for table in sorted(data.glob("*.csv")):
+        if {"path", "subject"} <= set(_columns(table)):
+            return data, f"the manifest {table.name}", _manifest(table)
+    return data, "a folder of NIfTI files", _folder(data)
+
+
+def _from_file(data: Path) -> tuple[Path, str, list[Proposal]]:
+    if data.suffix == ".csv":
+        return data.parent, f"the manifest {data.name}", _manifest(data)
+    if data.suffix == ".json":
+        return _from_json(data)
+    raise InputError(f"{data} is neither a .csv manifest nor a .json data list", "Give a folder or one of those.")
+
+
+def _from_json(file: Path) -> tuple[Path, str, list[Proposal]]:
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {file}: {error}") from error
+    if not isinstance(said, dict):
+        raise InputError(f"{file} holds no JSON object")
+    if "channel_names" in said or ("modality" in said and (file.parent / "imagesTr").is_dir()):
+        name = "" if file.name == "dataset.json" else file.name
+        place = f"${{data_root}}/{name}".rstrip("/")
+        return file.parent, "an nnU-Net data set", _nnunet(file.parent, place, file.parent.name)
+    return file.parent, f"the MONAI datalist {file.name}", _datalist(file, said)
+
+
+# -- the kinds of data ------------------------------------------------------------------------------------------------
+
+
+def _columns(table: Path) -> list[str]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _manifest(table: Path) -> list[Proposal]:
+    columns = _columns(table)
+    for column in ("path", "subject"):
+        if column not in columns:
+            raise InputError(f"{table} has no column '{column}'; it has {', '.join(columns) or 'none'}")
+    place = f"${{data_root}}/{table.name}"
+    column = next((name for name in columns if name.lower() in ("modality", "modalities", "domain")), None)
+    if column is None:
+        raise InputError(f"{table} has no column 'modality', by which to tell domains", "Add one: ct, mri or pet.")
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        values = Counter((row.get(column) or "").strip() for row in csv.DictReader(file))
+    proposals = []
+    for value in sorted(values):
+        modality = modality_of([value])
+        if modality:
+            evidence = f"column {column} = {value}"
+            proposals.append((_name(value), modality, {"manifest": place, "where": {column: value}}, evidence))
+    return proposals
+
+
+def _nnunet(folder: Path, place: str, name: str) -> list[Proposal]:
+    try:
+        said = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        channels = said.get("channel_names", said.get("modality"))
+        named = sorted((int(index), str(value)) for index, value in channels.items())
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder / 'dataset.json'} names no channels: {error}") from error
+    short = re.sub(r"^(Dataset|Task)\d+_", "", name)
+    proposals = []
+    for index, channel in named:
+        source: dict[str, Any] = {"nnunet": place}
+        if len(named) > 1:
+            source["channel"] = index
+        modality = modality_of([channel])
+        evidence = f"channel {index} is called {channel}"
+        if not modality:
+            files = sorted((folder / "imagesTr").glob(f"*_{index:04d}.nii*"))
+            modality, evidence = _by_values(files)
+        label = f"{short}_{channel}" if len(named) > 1 else short
+        proposals.append((_name(label), modality, source, evidence))
+    return proposals
+
+
+def _datalist(file: Path, said: dict[str, Any]) -> list[Proposal]:
+    lists = {key: value for key, value in said.items() if isinstance(value, list) and value}
+    keys = [key for key in lists if key not in ("test", "testing", "validation")] or list(lists)
+    proposals = []
+    for key in keys:
+        paths = [str(entry.get("image")) for entry in lists[key] if isinstance(entry, dict) and "image" in entry]
+        modality, evidence = _majority(paths, [file.parent / path for path in paths])
+        name = modality if len(keys) == 1 else key
+        proposals.append(
+            (_name(name), modality, {"monai_datalist": f"${{data_root}}/{file.name}", "key": key}, evidence)
+        )
+    return proposals
+
+
+def _bids(root: Path) -> list[Proposal]:
+    paths = [path for path in root.glob("sub-*/**/*") if path.name.endswith((".nii", ".nii.gz"))]
+    suffixes = Counter(path.name.split(".")[0].rsplit("_", 1)[-1] for path in paths)
+    by_modality: dict[str, list[str]] = defaultdict(list)
+    for suffix in sorted(suffixes):
+        if suffix in _BIDS_MODALITY:
+            by_modality[_BIDS_MODALITY[suffix]].append(suffix)
+    if len(by_modality) == 1:  # one modality: its contrasts are the domains
+        ((modality, members),) = by_modality.items()
+        return [
+            (_name(suffix), modality, {"bids": "${data_root}", "suffix": [suffix]}, f"suffix {suffix}")
+            for suffix in members
+        ]
+    return [
+        (modality, modality, {"bids": "${data_root}", "suffix": members}, f"suffix {', '.join(members)}")
+        for modality, members in sorted(by_modality.items())
+    ]
+
+
+def _folder(root: Path) -> list[Proposal]:
+    everything = sorted(path for path in root.rglob("*") if path.name.endswith((".nii", ".nii.gz")) and path.is_file())
+    exclude = [pattern for pattern in _LABELS if any(path.match(pattern) for path in everything)]
+    files = [path for path in everything if not any(path.match(pattern) for pattern in exclude)]
+    if not files:
+        raise InputError(f"there is no .nii or .nii.gz file in {root}")
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        groups[modality_of(path.relative_to(root).parts)].append(path)
+    unknown = groups.pop("", [])
+    evidence = dict.fromkeys(groups, "words of the paths")
+    by_folder: dict[str, list[Path]] = defaultdict(list)
+    for path in unknown:
+        by_folder[path.relative_to(root).parts[0] if path.parent != root else ""].append(path)
+    named: dict[str, tuple[str, list[Path], str]] = {
+        modality: (modality, members, evidence[modality]) for modality, members in groups.items()
+    }
+    for top, members in by_folder.items():
+        modality, why = _by_values(members)
+        named[top or modality] = (modality, members, why)
+    if len(named) == 1:
+        ((only, (modality, members, why)),) = named.items()
+        tops = defaultdict(list)
+        for path in members:
+            tops[path.relative_to(root).parts[0] if path.parent != root else only].append(path)
+        named = {top: (modality, inner, why) for top, inner in tops.items()}
+    proposals = []
+    for name, (modality, members, why) in sorted(named.items()):
+        pattern = _pattern(root, members, files)
+        if pattern is None:
+            raise InputError(
+                f"no file name pattern tells the {len(members)} {modality} files of {root} from the others",
+                "Write a CSV manifest with the columns path, subject and modality, and start from that.",
+            )
+        source: dict[str, Any] = {"nifti": f"${{data_root}}/{pattern}"}
+        subject = _subject_pattern(root, members)
+        if subject:
+            source["subject"] = subject
+        if exclude:
+            source["exclude"] = exclude
+        proposals.append((_name(name), modality, source, why))
+    return proposals
+
+
+# -- telling and counting ---------------------------------------------------------------------------------------------
+
+
+def modality_of(words: Iterable[str]) -> str:
+    """The modality that names speak of: the last word that tells wins, '' where none does or one name tells two."""
+    found = ""
+    for text in words:
+        parts = set(re.split(r"[^a-z0-9]+", re.sub(r"\.nii(\.gz)?$", "", text.lower())))
+        told = {modality for modality, tokens in _TOKENS.items() if parts & set(tokens)}
+        if len(told) == 1:
+            (found,) = told
+        elif len(told) > 1:
+            found = ""
+    return found
+
+
+def _majority(names: list[str], files: list[Path]) -> tuple[str, str]:
+    told = Counter(filter(None, (modality_of(Path(name).parts) for name in names)))
+    if len(told) > 1:
+        shown = ", ".join(f"{count} {modality}" for modality, count in told.items())
+        raise InputError(f"one list holds {shown}", "Give each modality a list of its own, or write a manifest.")
+    if told:
+        return next(iter(told)), "words of the paths"
+    return _by_values(files)
+
+
+def _by_values(files: list[Path]) -> tuple[str, str]:
+    """A guess from the voxels of three files, said to be one: only CT is really known by its values."""
+    import numpy as np
+
+    lowest, highest = [], []
+    for path in files[:: max(1, len(files) // 3)][:3]:
+        try:
+            import nibabel
+
+            image = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+            lowest.append(float(np.nanmin(image)))
+            highest.append(float(np.nanpercentile(image, 99.9)))
+        except Exception:
+            continue
+    if not lowest:
+        return "mri", "GUESSED: nothing tells"
+    shown = f"values {min(lowest):.0f} to {max(highest):.0f}"
+    if statistics.median(lowest) <= -200:
+        return "ct", f"GUESSED from {shown}"
+    return "mri", f"GUESSED from {shown}; PET would look alike"
+
+
+def _pattern(root: Path, members: list[Path], files: list[Path]) -> str | None:
+    """The simplest glob below `root` that finds `members` among `files` and nothing else."""
+    wanted = set(members)
+    ends = {".nii.gz" if path.name.endswith(".nii.gz") else ".nii" for path in members}
+    end = f"*{ends.pop()}" if len(ends) == 1 else "*.nii*"
+    tops = {path.relative_to(root).parts[0] for path in members if path.parent != root}
+    candidates = [end, f"**/{end}"]
+    if len(tops) == 1 and not any(path.parent == root for path in members):
+        (top,) = tops
+        candidates += [f"{top}/{end}", f"{top}/**/{end}"]
+    words = sorted({word for path in members for word in re.split(r"[^A-Za-z0-9]+", path.name.split(".")[0])})
+    for word in words:
+        if all(word in path.name for path in members):
+            candidates += [f"**/*_{word}{end}", f"**/*_{word}{end[1:]}", f"**/{word}_{end}", f"**/*{word}{end}"]
+    for pattern in candidates:
+        if {path for path in root.glob(pattern) if path in set(files)} == wanted:
+            return pattern
+    return None
+
+
+def _subject_pattern(root: Path, members: list[Path]) -> str | None:
+    """A pattern whose group is the subject: `sub-...`, a folder a subject, or what stands before the first `_`."""
+    names = [path.relative_to(root).as_posix() for path in members]
+    bids = r"(sub-[A-Za-z0-9]+)"
+    if all(re.search(bids, name) for name in names):
+        return bids
+    folders = {path.parent for path in members}
+    if len(folders) > 2 and len(folders) * 4 >= len(members) and len({path.name for path in members}) < len(members):
+        return r"([^/]+)/[^/]+$"
+    if all("_" in path.name for path in members):
+        return r"([^/_]+)_[^/]*$"
+    return None
+
+
+def _name(text: str) -> str:
+    """A domain's name from any text."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()[:63]
+    return name if name[:1].isalpha() else f"d_{name}".rstrip("_")
+
+
+def _look(name: str, modality: str, source: dict[str, Any], evidence: str, locations: Locations) -> FoundDomain:
+    """Count a proposed domain with the pipeline's own finder, and sample its grid."""
+    try:
+        domain = Domain.model_validate({"modality": modality, "source": source})
+    except ValidationError as error:
+        raise InputError(f"cannot be described: {error.errors(include_url=False)[0]['msg']}") from error
+    candidates = find_candidates(name, domain, locations)
+    spacing, extent = _grid(candidates)
+    return FoundDomain(
+        name,
+        modality,
+        source,
+        evidence,
+        len(candidates),
+        len({item.subject for item in candidates}),
+        spacing,
+        extent,
+        _unit_notes(candidates, modality),
+    )
+
+
+def _grid(candidates: list[Candidate]) -> tuple[float | None, tuple[float, float, float] | None]:
+    import nibabel
+
+    edges, extents = [], []
+    for item in candidates[:: max(1, len(candidates) // _SAMPLED)][:_SAMPLED]:
+        try:
+            header = nibabel.load(item.path).header
+            zooms, shape = [float(edge) for edge in header.get_zooms()[:3]], header.get_data_shape()[:3]
+        except Exception:
+            continue
+        if len(zooms) == 3 and all(edge > 0 for edge in zooms):
+            edges.append(statistics.geometric_mean(zooms))
+            extents.append(sorted(edge * size for edge, size in zip(zooms, shape, strict=True)))
+    if not edges:
+        return None, None
+    first, second, third = (statistics.median(axis) for axis in zip(*extents, strict=True))
+    return statistics.median(edges), (first, second, third)
+
+
+def _unit_notes(candidates: list[Candidate], modality: str) -> tuple[str, ...]:
+    """Files whose unit is said to be another than the modality's."""
+    wanted = {"ct": "hu", "pet": "suv"}.get(modality)
+    other = [item for item in candidates if wanted and item.unit and not item.unit.lower().startswith(wanted)]
+    shown = ", ".join(f"{item.path.name} ({item.unit.split(' (')[0].split(';')[0]})" for item in other[:5])
+    return (f"not in {wanted.upper()}: {shown}",) if wanted and other else ()

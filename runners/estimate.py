@@ -1,0 +1,153 @@
+"""What is left of a study: runs, device-hours and disk; and the spec's limits on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mixlang.errors import StageError
+from mixlang.plan.build import Plan
+from mixlang.plan.cost import checkpoint_bytes, samples_evaluated, volume_bytes
+from mixlang.plan.manifest import DataManifest
+from mixlang.plan.workspace import Workspace
+from mixlang.spec import Diagnostic, LoadedSpec, SpecError
+from mixlang.spec.quantities import show_bytes
+from mixlang.spec.schema import Limits
+from runners.calibrate import Speed, calibrate
+from runners.compiler import CompiledStudy
+from runners.data.volumes import volume_path
+
+
+@dataclass(frozen=True)
+class Work:
+    """Runs of one kind: how many, how many of them are done, and their samples."""
+
+    runs: int
+    done: int
+    samples: int
+    samples_left: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left.
+
+    Attributes:
+        device_hours: of training and evaluation; None where the speed could not be measured, for the reason `unknown`.
+        speed: seconds a sample and where that was measured.
+        volumes, checkpoints: bytes in the store once all is done.
+    """
+
+    device_hours: float | None
+    unknown: str
+    speed: Speed | None
+    volumes: int
+    checkpoints: int
+
+
+def work_of(plan: Plan, spec: Any, done: dict[str, dict[str, Any]]) -> dict[str, Work]:
+    """The runs of a study by kind, those of the verification (whose mixtures are not known yet) by their number."""
+    found: dict[str, Work] = {}
+    for run in plan.runs:
+        row = found.get(run.kind, Work(0, 0, 0, 0))
+        left = 0 if run.key in done else run.budget
+        found[run.kind] = Work(row.runs + 1, row.done + (not left), row.samples + run.budget, row.samples_left + left)
+    if spec.budgets.holdout:
+        each = (1 + len(spec.verify.baselines)) * spec.verify.seeds
+        runs = each * len(spec.budgets.holdout)
+        finished = min(runs, sum(str(row.get("kind", "")).startswith("verify") for row in done.values()))
+        samples = each * sum(spec.budgets.holdout)
+        found["verify"] = Work(runs, finished, samples, samples * (runs - finished) // runs)
+    return found
+
+
+def estimate(
+    workspace: Workspace, plan: Plan, work: dict[str, Work], done: dict[str, dict[str, Any]], manifest: DataManifest
+) -> Estimate:
+    """What the work that is left costs on this machine.
+
+    The rate is that of the study's own runs where this store has timed any, else that of a calibration.
+    """
+    samples = sum(row.samples_left for row in work.values())
+    runs = sum(row.runs - row.done for row in work.values())
+    speed, unknown = _speed(workspace, plan, done)
+    hours = None
+    if speed is not None:
+        hours = (samples * speed.train + runs * samples_evaluated(plan) * speed.evaluate) / 3600
+    return Estimate(
+        hours,
+        unknown,
+        speed,
+        _volume_bytes(workspace, plan, manifest),
+        checkpoint_bytes(plan.training, sum(row.runs for row in work.values())),
+    )
+
+
+def _speed(workspace: Workspace, plan: Plan, done: dict[str, dict[str, Any]]) -> tuple[Speed | None, str]:
+    keys = {run.key for run in plan.runs}
+    timed = [row for key, row in done.items() if key in keys and "seconds" in row]
+    crops = samples_evaluated(plan)
+    trained = sum(row["budget"] for row in timed)
+    if trained and crops:
+        train = sum(row["seconds"]["train"] for row in timed) / trained
+        evaluate = sum(row["seconds"]["evaluate"] for row in timed) / (len(timed) * crops)
+        return Speed(train, evaluate, f"{len(timed)} runs of this study"), ""
+    try:
+        return calibrate(plan.training, workspace.store), ""
+    except StageError as error:
+        return None, str(error)
+
+
+def _volume_bytes(workspace: Workspace, plan: Plan, manifest: DataManifest) -> int:
+    """Disk for the prepared volumes: as they are, or at most, before they are."""
+    records = {(name, volume.path): volume for name, data in manifest.domains.items() for volume in data.volumes}
+    total = 0
+    for key, entry in plan.volumes.items():
+        record = records[entry["domain"], entry["path"]]
+        try:
+            total += volume_path(workspace.store, key).stat().st_size
+        except OSError:
+            total += volume_bytes(record.shape, record.spacing, entry["preprocessing"]["spacing"])
+    return total
+
+
+def refuse_over_limits(study: CompiledStudy) -> None:
+    """Stop before anything is trained when what is left exceeds the spec's limits.
+
+    Raises:
+        SpecError: at the limit's place.
+    """
+    from runners.status import results_of
+
+    if study.loaded.spec.limits == Limits():
+        return
+    plan = study.compiled.plan
+    done = results_of(study.workspace, study.study, plan)
+    work = work_of(plan, study.loaded.spec, done)
+    problems = over_limits(study.loaded, estimate(study.workspace, plan, work, done, study.manifest))
+    if problems:
+        raise SpecError(problems)
+
+
+def over_limits(loaded: LoadedSpec, found: Estimate) -> list[Diagnostic]:
+    """What exceeds the spec's `limits`, each at its place; hours that could not be measured count as too many."""
+    limits, problems = loaded.spec.limits, []
+
+    def refuse(key: str, message: str, help: str) -> None:
+        problems.append(loaded.marked.diagnostic("MX0401", ("limits", key), message, help))
+
+    if limits.max_device_hours is not None:
+        help = "raise limits.max_device_hours, or plan fewer or smaller runs; see 'mixlang plan'"
+        if found.device_hours is None:
+            refuse("max_device_hours", f"whether the limit holds is not known: {found.unknown}", help)
+        elif found.device_hours > limits.max_device_hours:
+            message = (
+                f"about {found.device_hours:.3g} device-hours are left to train, over the limit of "
+                f"{limits.max_device_hours:g}"
+            )
+            refuse("max_device_hours", message, help)
+    disk = found.volumes + found.checkpoints
+    if limits.max_disk is not None and disk > limits.max_disk:
+        message = f"the store would take about {show_bytes(disk)}, over the limit of {show_bytes(limits.max_disk)}"
+        refuse("max_disk", message, "raise limits.max_disk, or prepare fewer or coarser volumes")
+    return problems
