@@ -53,9 +53,12 @@ def test_what_a_scalar_means(tmp_path, text, value):
     ],
 )
 def test_what_is_refused_and_where(tmp_path, text, line, column, words):
-    with pytest.raises(SpecError) as error:
-        value_of(tmp_path, text)
-    (found,) = error.value.diagnostics
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    try:
+        (found,) = parse(path).problems
+    except SpecError as error:
+        (found,) = error.diagnostics
     assert (found.position.line, found.position.column) == (line, column)
     assert words in found.render()
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, SMALL_SPEC
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mixlang.spec import SpecError, load_spec
 from mixlang.spec.presets import resolved
@@ -23,64 +21,8 @@ def diagnostics(tmp_path, text):
         return error.diagnostics
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "code", "at", "words"),
-    [
-        ("name: small", "nmae: small", "MX0101", "nmae: small", "did you mean 'name'"),
-        ("modality: ct,", "modality: ctt,", "MX0104", "ctt,  source", "did you mean 'ct'"),
-        ("batch_size: 8", "batchsize: 8", "MX0101", "batchsize: 8", "did you mean 'batch_size'"),
-        ("batch_size: 8", "batch_size: yes", "MX0103", "yes,", "integer"),
-        ("target: 2000", "target: 2q", "MX0105", "2q,", "2M"),
-        ("target: 2000, ", "", "MX0102", "budgets:", "'target' is missing"),
-        ("mixlang: 1", "mixlang: 2", "MX0104", "2", "version 1"),
-        ("name: small", "name: 'a b'", "MX0106", "'a b'", "letters"),
-        ("  ct: ", "  c t: ", "MX0106", "c t:", "not a name"),
-        ("crop: [16, 16, 16]", "crop: [16, 18, 16]", "MX0203", "18, 16]", "use 16"),
-        ("patch: 4", "patch: 16", "MX0204", "model:", "1 patches"),
-        ("320, 480", "320, 320", "MX0205", "320, 640", "listed twice"),
-        ("320, 480", "321, 480", "MX0206", "321, 480", "use 320"),
-        ("holdout: [1280]", "holdout: [960]", "MX0207", "960], target", "not held out"),
-        ("holdout: [1280]", "holdout: [800]", "MX0208", "800], target", "interpolation"),
-        ("holdout: [1280], ", "", "MX0209", "budgets:", "unverified"),
-        ("warmup_steps: 5", "warmup_steps: 50", "MX0211", "50}", "warmup"),
-        ("budgets: [480]}", "budgets: [481]}", "MX0212", "481]", "not a probe"),
-        ("[320, 480, 640, 960]", "[480, 640, 960]", "MX0213", "[480", "at least 4"),
-        ("count: 2, budgets: [480]", "count: 0", "MX0214", "design:", "identify transfer"),
-        ("design: {", "design: {single_domain: false, ", "MX0214", "design:", "identify transfer"),
-        ("{repetition: 400}", "{share: {pet: {min: 0.1}}}", "MX0201", "pet:", "no domain 'pet'"),
-        ("{repetition: 400}", "{share: {ct: {min: .6}, mri: {min: .6}}}", "MX0216", "share:", "1.2"),
-        ("{repetition: 400}", "{share: {ct: {max: .4}, mri: {max: .4}}}", "MX0217", "share:", "0.8"),
-        ("{repetition: 400}", "{share: {ct: {min: .6, max: .2}}}", "MX0105", "{min: .6", "above max"),
-        ("constraints: {repetition: 400}", "objective: {weights: {ct: 0, mri: 0}}", "MX0202", "{ct: 0", "zero"),
-        ("width: 48,", "width: 48, heads: 5,", "MX0218", "5,", "divide"),
-        ("{phantom: {count: 12,", "{nifti: x, phantom: {count: 12,", "MX0105", "{nifti", "exactly one"),
-        ("verify: {", "launch: {processes_per_run: 3}\nverify: {", "MX0219", "3}", "divide"),
-        ("{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}", "{nifti: x}", "MX0220", "x}", "own subject"),
-    ],
-)
-def test_a_mistake_is_found_at_its_place(tmp_path, old, new, code, at, words):
-    assert old in SMALL_SPEC
-    text = SMALL_SPEC.replace(old, new, 1)
-    found = [item for item in diagnostics(tmp_path, text) if item.code == code]
-    assert found, [item.render() for item in diagnostics(tmp_path, text)]
-    line = text.splitlines()[found[0].position.line - 1]
-    assert line[found[0].position.column - 1 :].startswith(at), found[0].render()
-    assert words in found[0].render()
-
-
-def test_all_mistakes_are_reported_in_one_pass_in_file_order(tmp_path):
-    text = (
-        SMALL_SPEC.replace("modality: ct", "modality: cat")
-        .replace("seeds: 1", "seeds: -1")
-        .replace("name: s", "nam: s")
-    )
-    lines = [item.position.line for item in diagnostics(tmp_path, text)]
-    assert len(lines) >= 4
-    assert lines == sorted(lines)
-
-
 def test_the_small_spec_has_only_the_warnings_it_should(tmp_path):
-    assert {item.code for item in diagnostics(tmp_path, SMALL_SPEC)} == {"MX0210"}
+    assert {item.code for item in diagnostics(tmp_path, SMALL_SPEC)} == {"MX0210", "MX0233"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "specs").glob("*.yaml")), ids=lambda path: path.name)
@@ -130,30 +72,18 @@ def test_amounts_are_shown_as_people_write_them():
     assert [show_amount(value) for value in (512, 4000, 24_500, 2_000_000)] == ["512", "4k", "24.5k", "2M"]
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_no_mutation_of_a_spec_gives_a_traceback(tmp_path_factory, data):
-    text = SMALL_SPEC
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(text)))
-        stop = min(len(text), start + data.draw(st.integers(0, 12)))
-        text = text[:start] + data.draw(st.text(max_size=6)) + text[stop:]
-    path = tmp_path_factory.mktemp("fuzz") / "spec.yaml"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    try:
-        load_spec(path)
-        found = None
-    except SpecError as error:
-        found = error.diagnostics
-    assert found is None or (found and all(item.position.line >= 1 for item in found))
-
-
 HEAVY = ("torch", "monai", "dvc", "cvxpy", "scipy", "accelerate")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["check", str(ROOT / "specs" / "quickstart.yaml")], ["registry", "list", "--registry", "."]],
+    [
+        ["--help"],
+        ["check", str(ROOT / "specs" / "quickstart.yaml")],
+        ["check", "--resolved", str(ROOT / "specs" / "quickstart.yaml")],
+        ["schema"],
+        ["registry", "list", "--registry", "."],
+    ],
 )
 def test_light_commands_import_nothing_heavy(arguments):
     program = (

@@ -44,7 +44,7 @@ CODES: dict[str, Code] = {
     ),
     "MX0003": Code("not UTF-8 text", "Save the file as UTF-8; other encodings would change names in silence."),
     "MX0004": Code(
-        "not valid YAML", "Brackets, quotes, tabs or indentation. Nothing after this place was read.", "96]\n", "96\n"
+        "not valid YAML", "Brackets, quotes, tabs or indentation. Nothing after this place was read.", "96, 96]}", "96, 96}"
     ),
     "MX0005": Code(
         "a key twice", "YAML parsers keep the last of two equal keys in silence; here both are kept from meaning "
@@ -139,7 +139,7 @@ CODES: dict[str, Code] = {
                    "{modality: mri, intensity: {clip: [0, 1000]},"),
     "MX0230": Code("volumes smaller than the crop", "They are padded; padding is never shown or scored.",
                    "count: 40, shape: [96, 96, 96]", "count: 40, shape: [64, 64, 64]", warning=True),
-    "MX0231": Code("a domain that cannot be split", "No subject would be left to train on.", "count: 40", "count: 2"),
+    "MX0231": Code("a domain that cannot be split", "No subject would be left to train on.", "name: demo", "name: demo\ndata: {split: {validation: 0.99}}"),
     "MX0232": Code("a far extrapolation", "The target is over 100 times the largest probe budget.", "200k", "20M",
                    warning=True),
     "MX0233": Code("one seed", "Without replicates the noise is unknown.", "target: 200k", "target: 200k, seeds: 1",

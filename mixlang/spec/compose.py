@@ -151,23 +151,18 @@ def _override(texts: Sequence[str], number: int) -> Marked:
 
 
 def _drop_empty(marked: Marked) -> list[Diagnostic]:
-    """Take out keys without a value, which count as left out; warn where that was perhaps not meant."""
+    """Take out keys without a value, which count as left out; warn where that was perhaps not meant.
+
+    A key of a section may be left empty, as where all lines below it are comments. A name in a table (a domain, a
+    weight) is taken out by an explicit null only: `pet:` alone is more likely unfinished. Unknown keys stay, to be named.
+    """
     warnings: list[Diagnostic] = []
 
-    def warn(place: Path_) -> None:
-        from mixlang.spec.lookup import is_section, schema_at  # reads the whole schema, which few specs need
-
-        default = schema_at(place).get("default")
-        if default is not None and not is_section(place):
-            message = f"'{place[-1]}' has no value, so its default holds: {default}"
-            help = "give it a value, or take the line out"
-            warnings.append(marked.diagnostic("MX0110", place, message, help, key=True, severity="warning"))
-
-    def visit(value: Any, path: Path_) -> None:
+    def visit(value: dict[str, Any], path: Path_) -> None:
         for key in [key for key, item in value.items() if item is None]:
-            del value[key]
-            if (*path, key) in marked.empty:
-                warn((*path, key))
+            place = (*path, key)
+            if _may_be_empty(place, place in marked.empty, marked, warnings):
+                del value[key]
         for key, item in value.items():
             if isinstance(item, dict):
                 visit(item, (*path, key))
@@ -175,3 +170,18 @@ def _drop_empty(marked: Marked) -> list[Diagnostic]:
     if isinstance(marked.value, dict):
         visit(marked.value, ())
     return warnings
+
+
+def _may_be_empty(place: Path_, bare: bool, marked: Marked, warnings: list[Diagnostic]) -> bool:
+    from mixlang.spec.lookup import is_section, known_keys, schema_at  # reads the whole schema; few specs need it
+
+    if not is_section(place[:-1]):
+        return not bare
+    if place[-1] not in known_keys(place[:-1]):
+        return False
+    default = schema_at(place).get("default")
+    if bare and default is not None and not is_section(place):
+        message = f"'{place[-1]}' has no value, so its default holds: {default}"
+        help = "give it a value, or take the line out"
+        warnings.append(marked.diagnostic("MX0110", place, message, help, key=True, severity="warning"))
+    return True

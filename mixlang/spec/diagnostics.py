@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from mixlang.errors import InputError
 
-
 _ALIKE = 3
 """Warnings of one code that are shown; twenty domains with one flaw would drown the rest."""
 
@@ -95,14 +94,15 @@ def rendered(diagnostics: Sequence[Diagnostic]) -> list[str]:
 class SpecError(InputError):
     """A spec that cannot be compiled. Carries every diagnostic, file by file in the order the lines stand."""
 
-    def __init__(self, diagnostics: list[Diagnostic]) -> None:
-        self.diagnostics = in_file_order(diagnostics)
+    def __init__(self, diagnostics: list[Diagnostic], files: Sequence[str] = ()) -> None:
+        self.diagnostics = in_file_order(diagnostics, files)
         errors = sum(item.severity == "error" for item in diagnostics)
         super().__init__(f"{errors} error{'s' if errors != 1 else ''} in {diagnostics[0].position.file}")
 
 
-def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Diagnostics sorted by line within each file; files in the order they first appear; repeats dropped."""
+def in_file_order(diagnostics: Iterable[Diagnostic], files: Sequence[str] = ()) -> list[Diagnostic]:
+    """Diagnostics sorted by line within each file; `files` first, others as they appear; repeats dropped."""
     unique = list(dict.fromkeys(diagnostics))
-    rank = {file: number for number, file in enumerate(dict.fromkeys(item.position.file for item in unique))}
+    names = dict.fromkeys([*files, *(item.position.file for item in unique)])
+    rank = {file: number for number, file in enumerate(names)}
     return sorted(unique, key=lambda item: (rank[item.position.file], item.position.line, item.position.column))

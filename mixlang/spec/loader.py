@@ -66,8 +66,10 @@ def load_spec(path: Path, *, strict: bool = False, overrides: Sequence[str] = ()
     if strict:
         found = [replace(item, severity="error") for item in found]
     if any(item.severity == "error" for item in found):
-        raise SpecError(found)
-    return LoadedSpec(path, spec, marked, in_file_order(found), composed.texts, composed.bases, tuple(overrides))
+        raise SpecError(found, list(composed.texts))
+    return LoadedSpec(
+        path, spec, marked, in_file_order(found, list(composed.texts)), composed.texts, composed.bases, tuple(overrides)
+    )
 
 
 def _validated(marked: Marked) -> tuple[Spec, set[str], list[Diagnostic]]:
