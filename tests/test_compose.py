@@ -48,7 +48,7 @@ def test_messages_point_into_the_file_that_holds_the_mistake(specs):
     path = write(specs, "extends: bases/site.yaml\nname: mine\ntrain: {batch_sise: 16}\n")
     found = {item.code: item for item in problems(path)}["MX0101"], problems(path)
     at = [(item.position.file, item.position.line) for item in found[1] if item.code == "MX0101"]
-    assert at == [(str(path), 3), (str(base), 8)]
+    assert at == [(str(path), 3), (str(base), 7)]
     assert all(item.source_line for item in found[1])
 
 
