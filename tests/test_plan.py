@@ -125,6 +125,7 @@ def test_mixtures_lie_on_the_simplex_and_are_nested(domains, count):
     for point in points:
         assert sum(point) == pytest.approx(1)
         assert all(share > 0 for share in point)
+    assert len({tuple(round(share, 9) for share in point) for point in points}) == count
     assert sobol_simplex(domains, count + 3)[:count] == points
 
 

@@ -61,7 +61,7 @@ class Reasons:
             return
         self.keys = {run.key for run in before.runs}
         self.points = {_point(run) for run in before.runs}
-        self.mixtures = {_mixture(run) for run in before.runs}
+        self.mixtures = {_named(run): run.budget for run in before.runs}
         self.budgets = {run.budget for run in before.runs}
         self.seeds = {run.seed for run in before.runs}
         self.common = [str(change) for change in differences(before.training, after.training)]
@@ -108,9 +108,20 @@ class Reasons:
             return f"seed {run.seed} is new"
         if run.budget not in self.budgets:
             return f"the budget {run.budget:,} is new"
-        if _mixture(run) not in self.mixtures:
+        if not self._planned_mixture(run):
             return "its mixture is new"
         return "its mixture was not planned at this budget and seed"
+
+    def _planned_mixture(self, run: Run) -> bool:
+        """Whether an earlier run has this mixture, as far as whole samples allow."""
+        shares = {name: amount / run.budget for name, amount in _named(run)}
+        for named, budget in self.mixtures.items():
+            if len(named) == len(shares) and all(
+                name in shares and abs(amount / budget - shares[name]) <= 1 / min(budget, run.budget)
+                for name, amount in named
+            ):
+                return True
+        return False
 
 
 def _named(run: Run) -> tuple[tuple[str, int], ...]:
@@ -119,10 +130,6 @@ def _named(run: Run) -> tuple[tuple[str, int], ...]:
 
 def _point(run: Run) -> tuple[Any, ...]:
     return (*_named(run), run.seed)
-
-
-def _mixture(run: Run) -> tuple[Any, ...]:
-    return tuple((name, round(amount / run.budget, 3)) for name, amount in _named(run))
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,15 @@ def sobol_simplex(domains: int, count: int) -> list[list[float]]:
         return []
     from scipy.stats import qmc
 
-    points = qmc.Sobol(domains, scramble=False).random_base2(math.ceil(math.log2(count + 1)))[1 : count + 1]
-    weights = [[-math.log(value) for value in point] for point in points.tolist()]
-    return [[value / sum(row) for value in row] for row in weights]
+    distinct: dict[tuple[float, ...], list[float]] = {}
+    power = math.ceil(math.log2(count + 1))
+    while len(distinct) < count:  # points on the diagonal of the cube all become the uniform mixture
+        for point in qmc.Sobol(domains, scramble=False).random_base2(power)[1:].tolist():
+            weights = [-math.log(value) for value in point]
+            shares = [value / sum(weights) for value in weights]
+            distinct.setdefault(tuple(round(share, 9) for share in shares), shares)
+        power += 1
+    return list(distinct.values())[:count]
 
 
 def whole_amounts(shares: Sequence[float], budget: int) -> list[int]:
