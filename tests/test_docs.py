@@ -178,3 +178,10 @@ def test_the_yaml_table_of_the_reference_holds(tmp_path):
     for wrong in ("0o17", "12:30:45", "1_000", "'8'"):
         with pytest.raises(SpecError):
             spec("batch_size: 8", f"batch_size: {wrong}")
+
+
+def test_the_readme_shows_a_spec_that_compiles(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    assert [item.code for item in load_spec(path).warnings] == []

@@ -40,8 +40,8 @@ def differences(before: Any, after: Any, path: str = "") -> list[Change]:
 def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
-    if isinstance(value, list) and len(value) > 8:
-        return f"{len(value)} entries"
+    if isinstance(value, list):
+        return f"{len(value)} entries" if len(value) > 8 else f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(sorted(value)) + "}"
     return f"{value:g}" if isinstance(value, float) else str(value)
