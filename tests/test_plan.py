@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixlang.errors import InputError
-from mixlang.files import canonical_json, digest
+from mixlang.files import canonical_json, canonical_object, digest
 from mixlang.plan.build import Plan, compile_plan, refuse_empty, require_feasible
 from mixlang.plan.design import sobol_simplex, whole_amounts, whole_mixture
 from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
@@ -179,6 +179,11 @@ def test_infeasible_caps_are_found_with_the_data_known(tmp_path):
     found = require_feasible(spec_of(tmp_path, text), compiled(tmp_path, text))
     assert [code for code, *_ in found] == ["MX0303", "MX0304"]
     assert require_feasible(spec_of(tmp_path), compiled(tmp_path)) == []
+
+
+@given(st.dictionaries(st.text(max_size=4), st.lists(st.integers() | st.text(max_size=3) | st.none(), max_size=3)))
+def test_an_object_written_in_parts_is_the_same_text(value):
+    assert canonical_object({key: canonical_json(item) for key, item in value.items()}) == canonical_json(value)
 
 
 def test_canonical_json_refuses_what_has_no_identity():

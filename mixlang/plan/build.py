@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.errors import InputError
-from mixlang.files import digest, read_json
+from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
 from mixlang.plan.design import probe_points
 from mixlang.plan.manifest import DataManifest, VolumeRecord
 from mixlang.plan.split import order_key, validation_subjects
@@ -119,22 +119,23 @@ class Plan:
         """
         named = {name: int(amounts.get(name, 0)) for name in self.domains}
         budget = sum(named.values())
-        identity = {
-            "versions": [PREPROCESSING_VERSION, TRAINING_VERSION, EVALUATION_VERSION],
-            "training": self.training,
-            "seed": seed,
-            "domains": {
-                name: {"amount": amount, "volumes": self._subset_digest(name, budget)}
-                for name, amount in named.items()
-                if amount
-            },
-            "evaluation": self._evaluation,
+        domains = {
+            name: {"amount": amount, "volumes": self._subset_digest(name, budget)}
+            for name, amount in named.items()
+            if amount
         }
-        return Run(digest(identity), kind, named, seed)
+        identity = {**self._shared_identity, "seed": canonical_json(seed), "domains": canonical_json(domains)}
+        return Run(text_digest(canonical_object(identity)), kind, named, seed)
 
     @cached_property
-    def _evaluation(self) -> dict[str, str]:
-        return {name: digest(data["validation"]) for name, data in self.domains.items()}
+    def _shared_identity(self) -> dict[str, str]:
+        """What is the same in the identity of all runs, as canonical JSON: a plan may have thousands."""
+        shared = {
+            "versions": [PREPROCESSING_VERSION, TRAINING_VERSION, EVALUATION_VERSION],
+            "training": self.training,
+            "evaluation": {name: digest(data["validation"]) for name, data in self.domains.items()},
+        }
+        return {name: canonical_json(value) for name, value in shared.items()}
 
     @cached_property
     def _subset_digests(self) -> dict[tuple[str, int], str]:
