@@ -1,6 +1,5 @@
 """From files to crops: phantoms, scanning, preprocessing, the store, counter-based sampling."""
 
-import csv
 import gzip
 import shutil
 
@@ -170,64 +169,6 @@ def test_units_that_cannot_be_are_refused(tmp_path):
     assert "cannot be SUV" in inspect(becquerel, PET)["problem"]
     assert inspect(becquerel, {**PET, "factor": 2.4e-4})["problem"] == ""
     assert "cannot be HU" in inspect(save(tmp_path / "x.nii.gz", body() * 1000), CT)["problem"]
-
-
-def write_manifest(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["path", "subject", "kind", "unit"])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def manifest_spec(tmp_path, source):
-    text = SMALL_SPEC.replace("{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}", source)
-    text = text.replace("modality: ct", "modality: pet")
-    (tmp_path / "spec.yaml").write_text(text)
-    return load_spec(tmp_path / "spec.yaml").spec
-
-
-def test_a_manifest_is_filtered_and_its_units_believed(tmp_path):
-    rng = np.random.default_rng(1)
-    for name in "abcd":
-        save(tmp_path / f"{name}.nii.gz", rng.gamma(1, 1, (9, 9, 9)).astype(np.float32))
-    rows = [
-        {"path": "a.nii.gz", "subject": "p1", "kind": "x", "unit": "SUV (body weight)"},
-        {"path": "b.nii.gz", "subject": "p2", "kind": "x", "unit": "relative"},
-        {"path": "c.nii.gz", "subject": "p3", "kind": "y", "unit": ""},
-        {"path": "d.nii.gz", "subject": "p4", "kind": "x", "unit": ""},
-        {"path": "gone.nii.gz", "subject": "p5", "kind": "x", "unit": ""},
-    ]
-    write_manifest(tmp_path / "m.csv", rows)
-    spec = manifest_spec(tmp_path, '{manifest: "${data_root}/m.csv", where: {kind: x}, exclude: [d*]}')
-    data = scan(spec, Locations(tmp_path, {"data_root": str(tmp_path)}), tmp_path / "store", 1).domains["ct"]
-    assert [(volume.path, volume.subject) for volume in data.volumes] == [("${data_root}/a.nii.gz", "p1")]
-    assert [why for _, why in data.quarantined] == [
-        "the manifest gives its unit as 'relative', not SUV; give intensity.factors or exclude it",
-        "there is no such file",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("rows", "source", "words"),
-    [
-        ([{"path": "a", "subject": ""}], "{manifest: m.csv}", "m.csv:2: a row needs both"),
-        ([{"path": "a", "subject": "p"}] * 2, "{manifest: m.csv}", "m.csv:3: a is listed twice"),
-        ([{"path": "a", "subject": "p"}], "{manifest: m.csv, where: {nope: x}}", "no column 'nope'"),
-        ([{"path": "a", "subject": "p"}], "{manifest: m.csv, where: {kind: z}}", "no row"),
-    ],
-)
-def test_a_manifest_that_cannot_be_used_is_an_error(tmp_path, rows, source, words):
-    write_manifest(tmp_path / "m.csv", rows)
-    with pytest.raises(InputError, match=words):
-        scan(manifest_spec(tmp_path, source), Locations(tmp_path, {}), tmp_path / "store", 1)
-
-
-def test_subjects_come_from_a_pattern(tmp_path):
-    for name in ("sub-1_a", "sub-1_b", "sub-2_a"):
-        save(tmp_path / "data" / f"{name}.nii.gz", np.abs(body(seed=hash(name) % 100)) / 100)
-    spec = manifest_spec(tmp_path, '{nifti: "data/*.nii.gz", subject: "(sub-[0-9]+)_"}')
-    data = scan(spec, Locations(tmp_path, {}), tmp_path / "store", 1).domains["ct"]
-    assert [volume.subject for volume in data.volumes] == ["sub-1", "sub-1", "sub-2"]
 
 
 # Preprocessing

@@ -86,28 +86,45 @@ def check_sources(loaded: LoadedSpec, locations: Locations) -> list[Diagnostic]:
     """Say which sources are not there: an undefined variable, a missing folder or file, a glob without a match."""
     found = []
     for name, domain in loaded.spec.domains.items():
-        kind = "nifti" if domain.source.nifti is not None else "manifest"
-        template = getattr(domain.source, kind)
-        if template is None:
+        source = domain.source
+        if source.kind == "phantom":
             continue
-        path = ("domains", name, "source", kind)
+        path = ("domains", name, "source", source.kind)
         try:
-            expanded = locations.expand(template)
+            expanded = locations.expand(source.location)
         except UndefinedVariable as error:
             found.append(loaded.marked.diagnostic("MX0301", path, str(error), error.hint))
             continue
-        problem = _missing(expanded, kind)
+        problem = _missing(expanded, source.kind)
         if problem:
             found.append(loaded.marked.diagnostic("MX0302", path, f"domain '{name}': {problem}"))
     return found
 
 
 def _missing(path: Path, kind: str) -> str:
-    if kind == "manifest":
-        return "" if path.is_file() else f"there is no manifest {path}"
-    fixed = Path(*path.parts[: next((i for i, part in enumerate(path.parts) if glob.has_magic(part)), None)])
+    """What of a source is not there, or ''."""
+    if kind == "nifti":
+        return _unmatched(path)
+    if kind in ("manifest", "monai_datalist"):
+        what = "manifest" if kind == "manifest" else "datalist"
+        return "" if path.is_file() else f"there is no {what} {path}"
+    if kind == "nnunet" and path.suffix == ".json":
+        return "" if path.is_file() else f"there is no file {path}"
+    if not path.is_dir():
+        return f"there is no folder {path}"
+    if kind == "nnunet" and not (path / "dataset.json").is_file():
+        return f"{path} has no dataset.json, which an nnU-Net data set has beside imagesTr"
+    if kind == "bids" and not any(path.glob("sub-*/")):
+        return f"{path} has no folder sub-*, of which a BIDS data set has one for each subject"
+    return ""
+
+
+def _unmatched(pattern: Path) -> str:
+    """Why a glob finds nothing, or ''."""
+    parts = pattern.parts
+    fixed = Path(*parts[: next((index for index, part in enumerate(parts) if glob.has_magic(part)), None)])
     if not fixed.exists():
         return f"there is no folder {fixed}"
-    if not any(True for _ in glob.iglob(str(path), recursive=True)):
-        return f"no file matches {path}"
+    if not any(True for _ in glob.iglob(str(pattern), recursive=True)):
+        return f"no file matches {pattern}"
     return ""

@@ -40,6 +40,8 @@ _INTENSITY: dict[str, dict[str, Any]] = {
     "pet": {"unit": "suv", "clip": [0.0, 20.0]},
 }
 
+_BIDS_SUFFIX = {"ct": ["ct"], "mri": ["T1w", "T2w", "T2starw", "PDw", "FLAIR"], "pet": ["pet"]}
+
 
 def resolve_model(model: Model) -> dict[str, Any]:
     """The sizes a model section stands for; `arch` is dropped, since the sizes say it all."""
@@ -59,6 +61,11 @@ def resolve_intensity(domain: Domain) -> dict[str, Any]:
     }
 
 
+def resolve_suffix(domain: Domain) -> list[str]:
+    """The suffixes of the BIDS files a domain uses, from its modality where the spec is silent."""
+    return domain.source.suffix or _BIDS_SUFFIX[domain.modality]
+
+
 def resolved(spec: Spec) -> dict[str, Any]:
     """The whole spec with every default and preset explicit, as `mixlang check --resolved` prints it."""
     result = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -66,6 +73,10 @@ def resolved(spec: Spec) -> dict[str, Any]:
     for name, domain in spec.domains.items():
         shown = {key: value for key, value in resolve_intensity(domain).items() if key != "modality"}
         result["domains"][name]["intensity"] = {**result["domains"][name]["intensity"], **shown}
+        if domain.source.bids is not None:
+            result["domains"][name]["source"]["suffix"] = resolve_suffix(domain)
+        if domain.source.monai_datalist is not None:
+            result["domains"][name]["source"]["key"] = domain.source.key or "training"
     if spec.design.mixtures.budgets is None:
         result["design"]["mixtures"]["budgets"] = list(spec.budgets.probe)
     result["objective"]["weights"] = {name: spec.objective.weights.get(name, 1.0) for name in spec.domains}

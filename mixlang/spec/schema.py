@@ -62,33 +62,78 @@ class Phantom(Section):
     seed: int = Field(0, ge=0, description="Domains with equal seeds show the same subjects.")
 
 
+_KINDS = ("nifti", "manifest", "nnunet", "monai_datalist", "bids", "phantom")
+
+_MEANT_FOR = {
+    "where": ("manifest", "bids"),
+    "subject": ("nifti", "nnunet", "monai_datalist"),
+    "channel": ("nnunet", "monai_datalist"),
+    "key": ("monai_datalist",),
+    "suffix": ("bids",),
+    "exclude": ("nifti", "manifest", "nnunet", "monai_datalist", "bids"),
+}
+"""Kinds of source that an option of a source has a meaning for."""
+
+
 class Source(Section):
-    """Where a domain's volumes come from: exactly one of `nifti`, `manifest`, `phantom`."""
+    """Where a domain's volumes come from: one of `nifti`, `manifest`, `nnunet`, `monai_datalist`, `bids`, `phantom`."""
 
     nifti: str | None = Field(None, description="Glob of NIfTI files, for example ${data_root}/mri/**/*.nii.gz.")
     manifest: str | None = Field(
         None,
-        description="CSV with a row a volume: path (relative to the CSV), subject, and optionally label.",
+        description="CSV with a row a volume: path (relative to the CSV), subject, and optionally label and unit.",
     )
+    nnunet: str | None = Field(
+        None, description="nnU-Net raw data set (version 1 or 2): its folder, or the dataset.json in it."
+    )
+    monai_datalist: str | None = Field(
+        None,
+        description="JSON file of lists of {image, label, subject}, paths relative to it; label and subject optional.",
+    )
+    bids: str | None = Field(None, description="BIDS data set: the folder that holds its sub-* folders.")
     phantom: Phantom | None = Field(None, description="Generated volumes, written as NIfTI.")
-    where: dict[str, str] = Field({}, description="Manifest only: keep rows whose columns have these values.")
+    where: dict[str, str] = Field(
+        {},
+        description="Manifest: keep rows whose columns have these values; BIDS: files whose entities do, "
+        "for example {ses: '01'}.",
+    )
     subject: str | None = Field(
         None,
-        description="NIfTI glob only: a regular expression whose first group, found in the path, is the subject.",
+        description="A regular expression whose first group, found in a file's path, is the subject; nifti, nnunet, "
+        "monai_datalist.",
+    )
+    channel: Annotated[int, Field(ge=0)] | str | None = Field(
+        None, description="Which channel of an nnU-Net or MONAI data set that has several: its name or its index."
+    )
+    key: str | None = Field(None, description="Which list of a MONAI datalist; training if left out.")
+    suffix: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Suffixes of the BIDS files to use, for example [T1w]; if left out, ct: ct, pet: pet, "
+        "mri: T1w, T2w, T2starw, PDw, FLAIR.",
     )
     exclude: list[str] = Field([], description="File name patterns to leave out, for example '*_label.nii.gz'.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
-        given = [name for name in ("nifti", "manifest", "phantom") if getattr(self, name) is not None]
+        given = [name for name in _KINDS if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) if given else "none"
-            raise ValueError(f"a source is exactly one of nifti, manifest, phantom; found {found}")
-        if self.where and self.manifest is None:
-            raise ValueError("'where' filters the rows of a manifest; this source has none")
-        if self.subject is not None and self.nifti is None:
-            raise ValueError("'subject' reads the subject from a NIfTI path; this source is not a nifti glob")
+            raise ValueError(f"a source is exactly one of {', '.join(_KINDS)}; found {found}")
+        for option, kinds in _MEANT_FOR.items():
+            if getattr(self, option) not in (None, {}, []) and given[0] not in kinds:
+                raise ValueError(f"'{option}' has no meaning for a {given[0]} source, only for {' or '.join(kinds)}")
         return self
+
+    @property
+    def kind(self) -> str:
+        """Which of the kinds of source this is."""
+        return next(name for name in _KINDS if getattr(self, name) is not None)
+
+    @property
+    def location(self) -> str:
+        """The path or glob as the spec writes it; '' for a phantom, which lies nowhere."""
+        return "" if self.phantom is not None else getattr(self, self.kind)
 
 
 class Factor(Section):

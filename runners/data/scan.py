@@ -5,39 +5,27 @@ A file is read whole once, when its path, size or modification time is new; what
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import glob
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixlang.errors import InputError
 from mixlang.files import digest, file_digest, write_json
 from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity
 from mixlang.spec.schema import Domain, Spec
+from runners.data.sources import Candidate, find_candidates
 
 INSPECTION_VERSION = 1
 """Raised when inspection judges files differently; cached judgements of other versions are not used."""
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """A file named by a source, not looked at yet; `unit` is what a manifest says of it."""
-
-    path: Path
-    portable: str
-    subject: str
-    label: str | None = None
-    unit: str = ""
+_SPELLINGS = {"hu": ("hu", "hounsfield"), "suv": ("suv", "g/ml")}
+"""How sources begin the name of a unit; SUV by body weight is in g/ml."""
 
 
 def scan(
@@ -55,9 +43,9 @@ def scan(
         progress: called with (files done, files in all).
 
     Raises:
-        InputError: a manifest that cannot be used.
+        InputError: a source that cannot be used.
     """
-    listed = {name: _candidates(name, domain, locations) for name, domain in spec.domains.items()}
+    listed = {name: find_candidates(name, domain, locations) for name, domain in spec.domains.items()}
     wanted = [(name, item) for name, items in listed.items() for item in items]
     cache = _Cache(store / "scan")
     jobs = []
@@ -83,76 +71,6 @@ def scan(
         else:
             manifest[name] = _domain_data(by_domain[name])
     return DataManifest(manifest)
-
-
-def _candidates(name: str, domain: Domain, locations: Locations) -> list[Candidate]:
-    source = domain.source
-    if source.nifti is not None:
-        return _from_glob(source.nifti, source.subject, source.exclude, locations)
-    if source.manifest is not None:
-        return _from_manifest(name, domain, locations)
-    return []
-
-
-def _excluded(path: Path, patterns: list[str]) -> bool:
-    return any(fnmatch.fnmatch(path.name, pattern) or fnmatch.fnmatch(str(path), pattern) for pattern in patterns)
-
-
-def _from_glob(template: str, subject: str | None, exclude: list[str], locations: Locations) -> list[Candidate]:
-    paths = sorted(Path(name) for name in glob.glob(str(locations.expand(template)), recursive=True))
-    items = []
-    for path in paths:
-        if not path.is_file() or _excluded(path, exclude):
-            continue
-        portable = locations.portable(path, template)
-        match = re.search(subject, portable) if subject else None
-        if subject and match is None:
-            raise InputError(
-                f"the subject pattern {subject!r} matches nothing in {portable}",
-                "Mend source.subject, or exclude the file.",
-            )
-        who = (match[1] if match and match.groups() else match[0]) if match else path.name.split(".")[0]
-        items.append(Candidate(path, portable, who))
-    return items
-
-
-def _from_manifest(name: str, domain: Domain, locations: Locations) -> list[Candidate]:
-    source = domain.source
-    table = locations.expand(source.manifest or "")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read the manifest {table}: {error}") from error
-    for column in ("path", "subject", *source.where):
-        if column not in columns:
-            raise InputError(
-                f"{table} has no column '{column}'; it has {', '.join(columns) or 'none'}",
-                "A manifest needs the columns path and subject, and those that 'where' names.",
-            )
-    folder = str(Path(source.manifest or "").parent)
-    seen: dict[str, int] = {}
-    items = []
-    for line, row in rows:
-        if any((row.get(column) or "") != value for column, value in source.where.items()):
-            continue
-        where = f"{table}:{line}"
-        if not row["path"] or not row["subject"]:
-            raise InputError(f"{where}: a row needs both path and subject")
-        if row["path"] in seen:
-            raise InputError(f"{where}: {row['path']} is listed twice (first at line {seen[row['path']]})")
-        seen[row["path"]] = line
-        path = table.parent / row["path"]
-        if not _excluded(path, source.exclude):
-            portable = (Path(folder) / row["path"]).as_posix()
-            label = (Path(folder) / row["label"]).as_posix() if row.get("label") else None
-            items.append(Candidate(path, portable, row["subject"], label, (row.get("unit") or "").strip()))
-    if not items:
-        shown = ", ".join(f"{column}={value}" for column, value in source.where.items()) or "no filter"
-        raise InputError(f"domain '{name}': no row of {table} is left after 'where' ({shown}) and 'exclude'")
-    return items
 
 
 def _factor(domain: Domain, item: Candidate) -> float:
@@ -202,11 +120,11 @@ def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]
 
 
 def _unit_said(item: Candidate, settings: dict[str, Any]) -> str:
-    """A manifest that states another unit than the domain's is believed, unless a factor converts the file."""
-    unit = settings["unit"]
-    if item.unit and unit != "arbitrary" and settings["factor"] == 1.0 and not item.unit.lower().startswith(unit):
-        return f"the manifest gives its unit as '{item.unit}', not {unit.upper()}; give intensity.factors or exclude it"
-    return ""
+    """A source that states another unit than the domain's is believed, unless a factor converts the file."""
+    unit, said = settings["unit"], item.unit.strip().lower()
+    if not said or unit == "arbitrary" or settings["factor"] != 1.0 or said.startswith(_SPELLINGS[unit]):
+        return ""
+    return f"its unit is given as '{item.unit}', not {unit.upper()}; give intensity.factors or exclude it"
 
 
 def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int) -> Iterable[dict[str, Any]]:

@@ -1,0 +1,45 @@
+"""The files of a domain, whatever the kind of its source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mixlang.errors import InputError
+from mixlang.spec.locations import Locations
+from mixlang.spec.schema import Domain
+from runners.data.sources.bids import from_bids
+from runners.data.sources.candidates import Candidate, is_excluded, subject_in
+from runners.data.sources.datalist import from_datalist
+from runners.data.sources.globbed import from_glob
+from runners.data.sources.manifest import from_manifest
+from runners.data.sources.nnunet import from_nnunet
+
+_FINDERS = {
+    "nifti": from_glob,
+    "manifest": from_manifest,
+    "nnunet": from_nnunet,
+    "monai_datalist": from_datalist,
+    "bids": from_bids,
+}
+
+
+def find_candidates(name: str, domain: Domain, locations: Locations) -> list[Candidate]:
+    """The files of domain `name` in a fixed order; none for a phantom, whose volumes are not files yet.
+
+    Raises:
+        InputError: the source cannot be used, names a file twice, or nothing of it is left.
+    """
+    source = domain.source
+    if source.kind == "phantom":
+        return []
+    try:
+        found = _FINDERS[source.kind](domain, locations)
+        kept = [item for item in found if not is_excluded(item.path, source.exclude)]
+        if not kept:
+            left = f"none of its {len(found)} volumes is left after 'exclude'" if found else "there is no volume"
+            raise InputError(f"{left} in {locations.expand(source.location)}")
+        if source.subject is not None:
+            kept = [replace(item, subject=subject_in(item.portable, source.subject)) for item in kept]
+    except InputError as error:
+        raise InputError(f"domain '{name}': {error}", error.hint) from error
+    return kept

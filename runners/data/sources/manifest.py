@@ -1,0 +1,62 @@
+"""A CSV manifest: a row a volume."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path, PurePosixPath
+
+from mixlang.errors import InputError
+from mixlang.spec.locations import Locations
+from mixlang.spec.schema import Domain
+from runners.data.sources.candidates import Candidate
+
+Row = dict[str, str | None]
+
+
+def from_manifest(domain: Domain, locations: Locations) -> list[Candidate]:
+    """The rows that `where` keeps, in file order: columns path (relative to the CSV), subject[, label, unit].
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, a row lacks its path or subject or repeats another's
+            path, or no row is kept.
+    """
+    source = domain.source
+    table, folder = locations.expand(source.location), PurePosixPath(source.location).parent
+    lines: dict[str, int] = {}
+    items = []
+    for line, row in _rows(table, source.where):
+        path, subject, label = (row.get(column) or "" for column in ("path", "subject", "label"))
+        if not path or not subject:
+            raise InputError(f"{table}:{line}: a row needs both path and subject")
+        if path in lines:
+            raise InputError(f"{table}:{line}: {path} is listed twice (first at line {lines[path]})")
+        lines[path] = line
+        unit = (row.get("unit") or "").strip()
+        portable = (folder / path).as_posix()
+        items.append(
+            Candidate(table.parent / path, portable, subject, (folder / label).as_posix() if label else None, unit)
+        )
+    if not items:
+        shown = ", ".join(f"{column}={value}" for column, value in source.where.items()) or "no filter"
+        raise InputError(f"no row of {table} is left after 'where' ({shown})")
+    return items
+
+
+def _rows(table: Path, where: dict[str, str]) -> list[tuple[int, Row]]:
+    """The rows whose columns have the values of `where`, each with its line number."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            rows: list[tuple[int, Row]] = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read the manifest {table}: {error}") from error
+    for column in ("path", "subject", *where):
+        if column not in columns:
+            raise InputError(
+                f"{table} has no column '{column}'; it has {', '.join(columns) or 'none'}",
+                "A manifest needs the columns path and subject, and those that 'where' names.",
+            )
+    return [
+        (line, row) for line, row in rows if all((row.get(column) or "") == value for column, value in where.items())
+    ]
