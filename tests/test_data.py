@@ -1,13 +1,15 @@
 """From files to crops: phantoms, scanning, preprocessing, the store, counter-based sampling."""
 
 import gzip
+import os
+import resource
 import shutil
 
 import nibabel
 import numpy as np
 import pytest
 from conftest import SMALL_SPEC
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixlang.errors import InputError, StageError
@@ -19,7 +21,7 @@ from runners.data.phantom import LABELS, Recipe, anatomy, render, write_phantom
 from runners.data.preprocess import preprocess
 from runners.data.sampling import CropReader, SampleOrder, mask_order, uniform
 from runners.data.scan import inspect, scan
-from runners.data.volumes import open_volume, prepare, volume_path
+from runners.data.volumes import prepare, volume_path
 
 CT = {"modality": "ct", "unit": "hu", "clip": [-1000.0, 1000.0], "factor": 1.0}
 MRI = {"modality": "mri", "unit": "arbitrary", "clip": None, "factor": 1.0}
@@ -199,11 +201,11 @@ def test_scaled_headers_are_applied(tmp_path):
     np.testing.assert_array_equal(shown, true)
 
 
-@pytest.mark.parametrize("settings", [CT, MRI, PET], ids=lambda item: item["modality"])
-def test_phantom_inputs_have_unit_scale_and_air_near_minus_one(settings, tmp_path):
-    recipe = Recipe(settings["modality"], (40, 40, 40), (1.0, 1.0, 1.0), 1, 1)
+@pytest.mark.parametrize("preset", [CT, MRI, PET], ids=lambda item: item["modality"])
+def test_phantom_inputs_have_unit_scale_and_air_near_minus_one(preset, tmp_path):
+    recipe = Recipe(preset["modality"], (40, 40, 40), (1.0, 1.0, 1.0), 1, 1)
     image = render(anatomy(recipe), recipe).astype(np.float32)
-    shown = normalise(image, settings, foreground(image, settings["modality"]))
+    shown = normalise(image, preset, foreground(image, preset["modality"]))
     assert abs(shown.mean()) < 0.5
     assert 0.7 < shown.std() < 1.4
     assert -1.6 < np.median(shown[:3]) < -0.8
@@ -252,12 +254,43 @@ def test_a_file_that_changed_since_the_scan_is_not_used(tmp_path):
         prepare({"k" * 64: entry}, tmp_path / "store", Locations(tmp_path, {}), 1)
 
 
-def test_a_damaged_volume_is_named(tmp_path):
-    path = volume_path(tmp_path, "ab" * 32)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"nonsense")
-    with pytest.raises(StageError, match="abababababab is missing or damaged"):
-        open_volume(tmp_path, "ab" * 32)
+def stored(store, key, volume):
+    path = volume_path(store, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, volume)
+    return path
+
+
+def test_a_missing_or_damaged_volume_is_named(tmp_path):
+    with pytest.raises(StageError, match="abababababab is missing or damaged: no such file"):
+        CropReader(tmp_path, ["ab" * 32], (4, 4, 4))
+    path = stored(tmp_path, "ab" * 32, np.zeros((8, 8, 8), np.float16))
+    whole = path.read_bytes()
+    reader = CropReader(tmp_path, ["ab" * 32], (4, 4, 4))
+    assert reader.read([0], np.zeros((1, 3))).shape == (1, 4, 4, 4)
+    for damaged in (b"nonsense", b"", whole[:-200], whole[:60]):
+        path.write_bytes(damaged)
+        with pytest.raises(StageError, match="abababababab is missing or damaged"):
+            CropReader(tmp_path, ["ab" * 32], (4, 4, 4)).read([0], np.zeros((1, 3)))
+    np.save(path, np.zeros((8, 8, 8), np.float32))
+    with pytest.raises(StageError, match="type float32"):
+        CropReader(tmp_path, ["ab" * 32], (4, 4, 4)).read([0], np.zeros((1, 3)))
+    path.unlink()
+    with pytest.raises(StageError, match="missing or damaged: No such file"):
+        reader.read([0], np.zeros((1, 3)))
+
+
+def test_a_run_may_draw_from_more_volumes_than_files_it_may_open(tmp_path):
+    keys = [f"{index:064x}" for index in range(150)]
+    for index, key in enumerate(keys):
+        stored(tmp_path, key, np.full((5, 5, 5), index, np.float16))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 20, limits[1]))
+    try:
+        crops = CropReader(tmp_path, keys, (4, 4, 4)).read(range(150), np.full((150, 3), 0.5))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert np.array_equal(crops[:, 0, 0, 0], np.arange(150))
 
 
 # Sampling
@@ -307,9 +340,7 @@ def test_a_run_sees_exactly_its_amounts_and_each_volume_evenly(amounts, seed):
 
 def test_crops_lie_inside_and_flips_mirror(tmp_path):
     volume = np.arange(10 * 9 * 8, dtype=np.float16).reshape(10, 9, 8)
-    path = volume_path(tmp_path, "k" * 64)
-    path.parent.mkdir(parents=True)
-    np.save(path, volume)
+    stored(tmp_path, "k" * 64, volume)
     reader = CropReader(tmp_path, ["k" * 64], (4, 4, 4))
     corners = reader.read([0, 0], np.array([[0.0, 0.0, 0.0], [0.999999, 0.999999, 0.999999]]))
     assert np.array_equal(corners[0], volume[:4, :4, :4])
@@ -317,6 +348,24 @@ def test_crops_lie_inside_and_flips_mirror(tmp_path):
     flipped = reader.read([0], np.zeros((1, 3)), np.array([[True, False, True]]))
     assert np.array_equal(flipped[0], volume[:4, :4, :4][::-1, :, ::-1])
     assert not reader.any_padded([0])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(*[st.integers(5, 80)] * 3), st.tuples(*[st.integers(1, 5)] * 3), st.integers(0, 99))
+def test_crops_are_what_slicing_the_volumes_gives(tmp_path, shape, crop, seed):
+    rng = np.random.default_rng(seed)
+    volumes = [rng.normal(size=shape).astype(np.float16), rng.normal(size=shape[::-1]).astype(np.float16)]
+    volumes[1][-1, -1, -1] = np.nan
+    for name, volume in zip("ab", volumes, strict=True):
+        stored(tmp_path, name * 64, volume)
+    reader = CropReader(tmp_path, ["a" * 64, "b" * 64], crop)
+    indices, places, flips = rng.integers(0, 2, 6), rng.random((6, 3)), rng.random((6, 3)) < 0.5
+    for crops, index, place, flip in zip(reader.read(indices, places, flips), indices, places, flips, strict=True):
+        start = (place * (np.array(volumes[index].shape) - crop + 1)).astype(int)
+        expected = volumes[index][tuple(slice(at, at + size) for at, size in zip(start, crop, strict=True))]
+        np.testing.assert_array_equal(crops, np.flip(expected, np.flatnonzero(flip)).astype(np.float32))
+    assert not reader.any_padded([0])
+    assert reader.any_padded([0, 1])
 
 
 # Real volumes
@@ -351,13 +400,13 @@ def test_becquerels_are_refused_without_a_factor(realpack):
 def test_real_patients_agree_across_modalities_after_preprocessing(realpack):
     """CT and PET of one patient share world coordinates: bright PET lies where CT shows tissue, at 4 mm."""
     grid = {"spacing": [4.0, 4.0, 4.0], "crop": [8, 8, 8]}
-    for name, settings in (
+    for name, preset in (
         ("ct/sts002_ct", CT),
         ("pet/sts002_fdg", PET),
         ("mri/sct_neck_t2s", MRI),
         ("mri/ucsfbr06_breast_dce1", MRI),
     ):
-        volume = preprocess(realpack / f"{name}.nii.gz", 1.0, {**settings, **grid})
+        volume = preprocess(realpack / f"{name}.nii.gz", 1.0, {**preset, **grid})
         real = volume[np.isfinite(volume)].astype(np.float32)
         assert real.size > 500
         assert -3 < real.mean() < 3

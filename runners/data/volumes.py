@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
+import mmap
 import multiprocessing
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -21,18 +26,97 @@ def volume_path(store: Path, key: str) -> Path:
     return store / "volumes" / key[:2] / f"{key}.npy"
 
 
-def open_volume(store: Path, key: str) -> NDArray[np.float16]:
-    """A prepared volume, memory-mapped.
+Box = tuple[slice, ...]
+"""A part of a volume: a slice an axis, with both ends."""
+
+_GAP = 4096
+"""Bytes between two stretches of a file that cost less to read than a request of their own."""
+
+
+class StoredVolume:
+    """A prepared volume on disk, of which boxes are read; opened for each, never kept open.
 
     Raises:
-        StageError: it is not there or damaged.
+        StageError: it is not there.
     """
-    try:
-        return np.load(volume_path(store, key), mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise StageError(
-            f"prepared volume {key[:12]} is missing or damaged: {error}", "Run 'mixlang run' again."
-        ) from error
+
+    def __init__(self, store: Path, key: str) -> None:
+        self.key, self.path = key, volume_path(store, key)
+        if not self.path.is_file():
+            raise self._unusable("no such file")
+
+    @functools.cached_property
+    def _layout(self) -> tuple[tuple[int, ...], int]:
+        """Shape, and where in the file the voxels begin (bytes)."""
+        try:
+            with self.path.open("rb") as file:
+                np.lib.format.read_magic(file)
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+                offset = file.tell()
+        except (OSError, ValueError) as error:
+            raise self._unusable(str(error)) from error
+        if len(shape) != 3 or fortran or dtype != np.float16:
+            raise self._unusable(f"an array of shape {shape} and type {dtype}")
+        return shape, offset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis."""
+        return self._layout[0]
+
+    @functools.cached_property
+    def padded(self) -> bool:
+        """Whether it has voxels that do not exist (NaN). They stand at the end of an axis, so the last voxel tells."""
+        return bool(np.isnan(self.read(tuple(slice(size - 1, size) for size in self.shape)).item()))
+
+    def announce(self, box: Box) -> None:
+        """Ask the kernel to begin reading a box, without waiting for it.
+
+        Raises:
+            StageError: the file is not there any more.
+        """
+        if not hasattr(os, "posix_fadvise"):
+            return
+        (_, rows, columns), offset = self._layout
+        planes, lines, cells = box
+        begin = 2 * (lines.start * columns + cells.start)
+        length = 2 * ((lines.stop - lines.start - 1) * columns + cells.stop - cells.start)
+        plane = 2 * rows * columns
+        stretches = [(offset + index * plane + begin, length) for index in range(planes.start, planes.stop)]
+        if plane - length < _GAP:
+            stretches = [(stretches[0][0], plane * (len(stretches) - 1) + length)]
+        with self._opened() as file:
+            for start, size in stretches:
+                os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
+
+    def read(self, box: Box) -> NDArray[np.float16]:
+        """A box, as a view of the mapped file.
+
+        Raises:
+            StageError: the file is not there any more or shorter than its shape says.
+        """
+        shape, offset = self._layout
+        count = math.prod(shape)
+        with self._opened() as file:
+            try:
+                mapped = mmap.mmap(file, offset + 2 * count, access=mmap.ACCESS_READ)
+            except (OSError, ValueError) as error:
+                raise self._unusable(str(error)) from error
+        return np.frombuffer(mapped, np.float16, count, offset).reshape(shape)[box]
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            file = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    def _unusable(self, why: str) -> StageError:
+        return StageError(f"prepared volume {self.key[:12]} is missing or damaged: {why}", "Run 'mixlang run' again.")
 
 
 def prepare(
