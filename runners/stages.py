@@ -81,7 +81,7 @@ def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
         context.workspace.store,
         locations,
         cores(),
-        lambda done, total: progress.show(f"{done} of {total} volumes", done / total),
+        lambda done, total: progress.count(done, total, "volumes"),
     )
 
 

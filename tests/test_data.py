@@ -2,18 +2,21 @@
 
 import gzip
 import os
+import re
 import resource
 import shutil
+from collections import Counter
 
 import nibabel
 import numpy as np
 import pytest
 from conftest import SMALL_SPEC
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from mixlang.errors import InputError, StageError
 from mixlang.plan.build import compile_plan
+from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
 from runners.data.intensity import foreground, normalise
@@ -336,6 +339,54 @@ def test_a_run_sees_exactly_its_amounts_and_each_volume_evenly(amounts, seed):
         counts = [drawn.count(key) for key in volumes[name]]
         assert sum(counts) == amount
         assert max(counts) - min(counts) <= 1
+
+
+@st.composite
+def manifests(draw):
+    """Two domains of a few volumes; patients have several, and some are in both."""
+    domains = {}
+    for name in ("ct", "mri"):
+        subjects = draw(st.lists(st.integers(0, 15), min_size=4, max_size=40).filter(lambda them: len(set(them)) > 3))
+        domains[name] = DomainData(
+            tuple(
+                VolumeRecord(f"{name}/{index}", f"p{subject}", f"{name}{index}", (24, 24, 24), (1.0, 1.0, 1.0))
+                for index, subject in enumerate(subjects)
+            )
+        )
+    return DataManifest(domains)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(manifests(), st.sampled_from(["free", "match"]), st.integers(0, 9))
+def test_what_the_runs_of_a_plan_draw_is_counted(tmp_path, manifest, repetition, seed):
+    """Exactly the amounts; no subject of the validation side in any domain; no volume more often than it must be."""
+    text = re.sub(r"\{phantom: .*?\}\}", "{nifti: '*.nii', subject: x}", SMALL_SPEC)
+    text = text.replace("train: {", f"train: {{repetition: {repetition}, ")
+    text = text.replace("data: {", f"data: {{split: {{validation: 0.25, seed: {seed}}}, ")
+    (tmp_path / "spec.yaml").write_text(text)
+    spec = load_spec(tmp_path / "spec.yaml").spec
+    try:
+        plan = compile_plan(spec, manifest).plan
+    except InputError:  # nobody left to train on
+        reject()
+    records = {record.content: record for data in manifest.domains.values() for record in data.volumes}
+    subject = {key: records[entry["content"]].subject for key, entry in plan.volumes.items()}
+    held_out = {subject[key] for data in plan.domains.values() for key in data["validation"]}
+    assert held_out
+    smaller: dict[str, set[str]] = {name: set() for name in plan.domains}
+    for run in sorted(plan.runs, key=lambda run: run.budget):
+        volumes = {name: plan.volumes_for(name, run.budget) for name, amount in run.amounts.items() if amount}
+        order = SampleOrder.of(run.amounts, volumes, run.seed)
+        drawn = Counter(order.keys[index] for index in order.volume)
+        assert held_out.isdisjoint(subject[key] for key in drawn)
+        for name, amount in run.amounts.items():
+            mine = {key: count for key, count in drawn.items() if plan.volumes[key]["domain"] == name}
+            assert sum(mine.values()) == amount
+            if amount:
+                assert mine.keys() <= set(volumes[name]) <= set(plan.domains[name]["train"])
+                assert max(mine.values()) <= -(-amount // len(volumes[name]))
+                assert smaller[name] <= set(volumes[name])
+                smaller[name] = set(volumes[name])
 
 
 def test_crops_lie_inside_and_flips_mirror(tmp_path):

@@ -49,6 +49,18 @@ class Scan:
     affine: NDArray[np.float64]
 
 
+def bytes_needed(path: Path) -> int:
+    """The memory that inspecting or preprocessing a file is expected to take, 0 where it cannot be looked at.
+
+    Measured on int16 CT, whose .nii.gz are about half the stored array: 5 to 11 bytes a byte of .nii.gz, 3 to 6 of
+    .nii, the more the finer the new spacing.
+    """
+    try:
+        return path.stat().st_size * (12 if path.suffix == ".gz" else 6)
+    except OSError:
+        return 0
+
+
 def read_nifti(path: Path) -> Scan:
     """Read a .nii or .nii.gz file of any type and byte order; trailing axes of length 1 are dropped.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from runners.data.nifti import Scan
@@ -29,34 +29,44 @@ def to_spacing(scan: Scan, spacing: Sequence[float]) -> NDArray[np.float32]:
     directions = scan.affine[:3, :3] / np.asarray(scan.spacing)
     if np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR:
         return _straightened(scan, spacing)
-    image = torch.from_numpy(scan.image)
-    ratios = [want / have for want, have in zip(spacing, scan.spacing, strict=True)]
+    image, ratios = scan.image, [want / have for want, have in zip(spacing, scan.spacing, strict=True)]
     for axis in sorted(range(3), key=lambda axis: -ratios[axis]):  # the axis that shrinks most first
         image = _along(image, axis, ratios[axis])
-    return image.numpy()
+    return image
 
 
-def _along(image: torch.Tensor, axis: int, ratio: float) -> torch.Tensor:
+def _along(image: NDArray[np.float32], axis: int, ratio: float) -> NDArray[np.float32]:
     """Linear interpolation along an axis at every `ratio` voxels; a plane at a time, so that temporaries are small."""
     size = image.shape[axis]
-    count = int(np.round((size - 1) / ratio)) + 1
-    place = (torch.arange(count, dtype=torch.float64) * ratio).clamp(max=size - 1)
-    low = place.long().clamp(max=size - 2)
-    weight = (place - low).float()
+    place = np.minimum(np.arange(round((size - 1) / ratio) + 1) * ratio, size - 1)
+    low = np.minimum(place.astype(np.int64), size - 2)
+    weight = (place - low).astype(np.float32)
     shape = list(image.shape)
-    shape[axis] = count
-    out = torch.empty(shape)
+    shape[axis] = len(place)
+    out = np.empty(shape, np.float32)
     if axis == 0:
-        for index in range(count):
-            torch.lerp(image[low[index]], image[low[index] + 1], weight[index], out=out[index])
-        return out
-    along = weight[:, None] if axis == 1 else weight
-    for plane, target in zip(image, out, strict=True):
-        torch.lerp(plane.index_select(axis - 1, low), plane.index_select(axis - 1, low + 1), along, out=target)
+        for row in range(len(place)):
+            _between(image[low[row]], image[low[row] + 1], weight[row], out[row])
+    elif axis == 1:
+        for plane, target in zip(image, out, strict=True):
+            _between(plane[low], plane[low + 1], weight[:, None], target)
+    else:
+        turned = np.empty((len(place), image.shape[1]), np.float32)
+        for plane, target in zip(image, out, strict=True):
+            rows = np.ascontiguousarray(plane.T)  # whole rows are gathered three times as fast as single voxels
+            _between(rows[low], rows[low + 1], weight[:, None], turned)
+            target[...] = turned.T
     return out
 
 
+def _between(low: NDArray[np.float32], high: NDArray[np.float32], weight: Any, out: NDArray[np.float32]) -> None:
+    np.subtract(high, low, out=out)
+    out *= weight
+    out += low
+
+
 def _straightened(scan: Scan, spacing: Sequence[float]) -> NDArray[np.float32]:
+    import torch
     from monai.data import MetaTensor
     from monai.transforms import Spacing
 

@@ -10,8 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,13 @@ from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity
 from mixlang.spec.schema import Domain, Spec
+from runners.data.intensity import foreground, without_fill, wrong_unit
+from runners.data.nifti import Unusable, bytes_needed, read_nifti
 from runners.data.sources import Candidate, find_candidates
+from runners.data.workers import WorkerDied, each
+
+Facts = dict[str, Any]
+"""What inspecting a file tells; see `inspect`."""
 
 INSPECTION_VERSION = 2
 """Raised when inspection judges files differently; cached judgements of other versions are not used."""
@@ -59,7 +64,8 @@ def scan(
     found = {key: cache.get(key) for _, _, key in jobs}
     todo = [job for job in jobs if found[job[2]] is None]
     done = len(jobs) - len(todo)
-    for (_, _, key), facts in zip(todo, _inspect_all(todo, workers), strict=False):
+    for index, facts in _inspect_all(todo, workers):
+        key = todo[index][2]
         found[key] = facts
         cache.put(key, facts)
         done += 1
@@ -130,19 +136,18 @@ def _unit_said(item: Candidate, settings: dict[str, Any]) -> str:
     return f"its unit is given as '{item.unit}', not {unit.upper()}; give intensity.factors or exclude it"
 
 
-def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int) -> Iterable[dict[str, Any]]:
-    arguments = [(str(item.path), settings) for item, settings, _ in todo]
-    if workers < 2 or len(todo) < 4:
-        return map(_inspect_pair, arguments)
-    pool = ProcessPoolExecutor(min(workers, len(todo)))
-    try:
-        return list(pool.map(_inspect_pair, arguments, chunksize=4))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _inspect_pair(pair: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-    return inspect(Path(pair[0]), pair[1])
+def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int) -> Iterator[tuple[int, Facts]]:
+    """Inspect files side by side; yields (index, facts) as they are done. A file that kills its process is a fault."""
+    jobs = [(item.path, settings) for item, settings, _ in todo]
+    if workers < 2 or len(jobs) < 4:
+        yield from ((index, inspect(*job)) for index, job in enumerate(jobs))
+        return
+    for index, outcome in each(inspect, jobs, [bytes_needed(path) for path, _ in jobs], workers):
+        if isinstance(outcome, WorkerDied):
+            outcome = {"problem": f"cannot be read: {outcome}"}
+        elif isinstance(outcome, Exception):
+            raise outcome
+        yield index, outcome
 
 
 def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -155,9 +160,6 @@ def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         `problem`: why it cannot be used, or ''; `content`: its SHA-256, unless it could not be read; and of a volume
         `shape` and `spacing` (mm) in RAS order.
     """
-    from runners.data.intensity import foreground, without_fill, wrong_unit
-    from runners.data.nifti import Unusable, read_nifti
-
     try:
         content = file_digest(path)
         scan = read_nifti(path)
