@@ -269,8 +269,6 @@ def test_a_missing_or_damaged_volume_is_named(tmp_path):
         CropReader(tmp_path, ["ab" * 32], (4, 4, 4))
     path = stored(tmp_path, "ab" * 32, np.zeros((8, 8, 8), np.float16))
     whole = path.read_bytes()
-    reader = CropReader(tmp_path, ["ab" * 32], (4, 4, 4))
-    assert reader.read([0], np.zeros((1, 3))).shape == (1, 4, 4, 4)
     for damaged in (b"nonsense", b"", whole[:-200], whole[:60]):
         path.write_bytes(damaged)
         with pytest.raises(StageError, match="abababababab is missing or damaged"):
@@ -278,6 +276,8 @@ def test_a_missing_or_damaged_volume_is_named(tmp_path):
     np.save(path, np.zeros((8, 8, 8), np.float32))
     with pytest.raises(StageError, match="type float32"):
         CropReader(tmp_path, ["ab" * 32], (4, 4, 4)).read([0], np.zeros((1, 3)))
+    path.write_bytes(whole)
+    reader = CropReader(tmp_path, ["ab" * 32], (4, 4, 4))
     path.unlink()
     with pytest.raises(StageError, match="missing or damaged: No such file"):
         reader.read([0], np.zeros((1, 3)))
@@ -399,6 +399,17 @@ def test_crops_lie_inside_and_flips_mirror(tmp_path):
     flipped = reader.read([0], np.zeros((1, 3)), np.array([[True, False, True]]))
     assert np.array_equal(flipped[0], volume[:4, :4, :4][::-1, :, ::-1])
     assert not reader.any_padded([0])
+
+
+def test_a_read_leaves_the_one_before_it_as_it_was(tmp_path):
+    """What is trained on holds while the next batch is read ahead."""
+    stored(tmp_path, "k" * 64, np.arange(10 * 9 * 8, dtype=np.float16).reshape(10, 9, 8))
+    reader = CropReader(tmp_path, ["k" * 64], (4, 4, 4))
+    first = reader.read([0, 0], np.zeros((2, 3)))
+    before = first.copy()
+    second = reader.read([0, 0, 0], np.full((3, 3), 0.9))
+    assert np.array_equal(first, before)
+    assert not np.array_equal(first, second[:2])
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

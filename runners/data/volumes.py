@@ -6,11 +6,10 @@ import contextlib
 import functools
 import json
 import math
-import mmap
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ _OLD = 3600
 
 
 class StoredVolume:
-    """A prepared volume on disk, of which boxes are read; opened for each, never kept open.
+    """A prepared volume on disk.
 
     Raises:
         StageError: it is not there.
@@ -52,28 +51,35 @@ class StoredVolume:
             raise self._unusable("no such file")
 
     @functools.cached_property
-    def _layout(self) -> tuple[tuple[int, ...], int]:
-        """Shape, and where in the file the voxels begin (bytes)."""
+    def _layout(self) -> tuple[tuple[int, ...], int, bool]:
+        """Shape, where in the file the voxels begin (bytes), and whether the last one is padding."""
         try:
             with self.path.open("rb") as file:
                 np.lib.format.read_magic(file)
                 shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
                 offset = file.tell()
-        except (OSError, ValueError) as error:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(-2, os.SEEK_END)
+                last = np.frombuffer(file.read(2), np.float16)
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
+        except ValueError as error:
             raise self._unusable(str(error)) from error
         if len(shape) != 3 or fortran or dtype != np.float16:
             raise self._unusable(f"an array of shape {shape} and type {dtype}")
-        return shape, offset
+        if size != offset + 2 * math.prod(shape):
+            raise self._unusable(f"{size:,} bytes where its shape {shape} needs {offset + 2 * math.prod(shape):,}")
+        return shape, offset, bool(np.isnan(last[0]))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Voxels along each axis."""
         return self._layout[0]
 
-    @functools.cached_property
+    @property
     def padded(self) -> bool:
         """Whether it has voxels that do not exist (NaN). They stand at the end of an axis, so the last voxel tells."""
-        return bool(np.isnan(self.read(tuple(slice(size - 1, size) for size in self.shape)).item()))
+        return self._layout[2]
 
     def announce(self, box: Box) -> None:
         """Ask the kernel to begin reading a box, without waiting for it.
@@ -83,7 +89,7 @@ class StoredVolume:
         """
         if not hasattr(os, "posix_fadvise"):
             return
-        (_, rows, columns), offset = self._layout
+        (_, rows, columns), offset, _ = self._layout
         planes, lines, cells = box
         begin = 2 * (lines.start * columns + cells.start)
         length = 2 * ((lines.stop - lines.start - 1) * columns + cells.stop - cells.start)
@@ -91,35 +97,30 @@ class StoredVolume:
         stretches = [(offset + index * plane + begin, length) for index in range(planes.start, planes.stop)]
         if plane - length < _GAP:
             stretches = [(stretches[0][0], plane * (len(stretches) - 1) + length)]
-        with self._opened() as file:
-            for start, size in stretches:
-                os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
-
-    def read(self, box: Box) -> NDArray[np.float16]:
-        """A box, as a view of the mapped file.
-
-        Raises:
-            StageError: the file is not there any more or shorter than its shape says.
-        """
-        shape, offset = self._layout
-        count = math.prod(shape)
-        with self._opened() as file:
-            try:
-                mapped = mmap.mmap(file, offset + 2 * count, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:
-                raise self._unusable(str(error)) from error
-        return np.frombuffer(mapped, np.float16, count, offset).reshape(shape)[box]
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
         try:
             file = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise self._unusable(error.strerror or str(error)) from error
         try:
-            yield file
+            for start, size in stretches:
+                os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
         finally:
             os.close(file)
+
+    def mapped(self) -> NDArray[np.int16]:
+        """The bits of its float16 voxels, mapped into memory; torch's map, unlike Python's, holds no open file.
+
+        Raises:
+            StageError: the file is not there any more.
+        """
+        import torch
+
+        shape, offset, _ = self._layout
+        try:
+            flat = torch.from_file(str(self.path), size=offset // 2 + math.prod(shape), dtype=torch.int16)
+        except RuntimeError as error:
+            raise self._unusable(str(error).splitlines()[0]) from error
+        return flat[offset // 2 :].view(shape).numpy()
 
     def _unusable(self, why: str) -> StageError:
         return StageError(f"prepared volume {self.key[:12]} is missing or damaged: {why}", "Run 'mixlang run' again.")
