@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 
 from mixlang.files import file_digest
 from mixlang.hardware import cores, processor
@@ -36,7 +35,6 @@ from mixlang.spec.locations import Locations
 from runners.data.nifti import read_nifti
 from runners.data.phantom import Recipe, write_phantom
 from runners.data.resample import to_spacing
-from runners.data.sampling import CropReader, uniform
 from runners.data.volumes import prepare, volume_path
 
 CROP = (96, 96, 96)
@@ -54,6 +52,8 @@ def main() -> None:
         "--shape", type=int, nargs="+", default=[96], help="of the phantoms of 'memory': one edge, or three"
     )
     options = parser.parse_args()
+    import torch  # here, not above: the processes of `prepare` import this file, as they do the command line
+
     torch.set_num_threads(1)
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     print(f"{processor()}, {cores()} cores, torch {torch.__version__}, numpy {np.__version__}")
@@ -106,6 +106,8 @@ def monai_transforms(spacing: bool = True) -> list[Any]:
 def compare_crops(files: list[Path], table: dict[str, dict[str, Any]], folder: Path, rounds: int) -> None:
     from monai.data import PersistentDataset
     from monai.transforms import Compose, RandFlip, RandSpatialCrop, SpatialPad
+
+    from runners.data.sampling import CropReader, uniform
 
     store = folder / "store"
     prepare(table, store, Locations(folder, {}), cores())
