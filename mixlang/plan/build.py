@@ -224,6 +224,7 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
         "constraints": constraints,
     }
     return {
+        "prepare": {"thumbnails": spec.data.thumbnails},
         "fit": {**spec.law.model_dump(mode="json"), "fixed_total": one_cost},
         "allocate": {
             **problem,

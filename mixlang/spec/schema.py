@@ -48,6 +48,12 @@ class Data(Section):
     validation_crops: int = Field(
         2, ge=1, le=64, description="Fixed crops evaluated in each validation volume, the same for every run."
     )
+    thumbnails: int = Field(
+        3,
+        ge=0,
+        le=16,
+        description="Volumes of each domain that the report shows as small slices; 0 where none may be published.",
+    )
     max_quarantined: Share = Field(
         0.2, description="Largest fraction of a domain's files that may be unusable before the work stops."
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mixlang.errors import InputError, MixlangError, StageError, WriteError
 from mixlang.files import atomic_open, file_digest, read_json, write_json
 from mixlang.spec.locations import Locations
+from runners.data.intensity import spread
 from runners.data.nifti import Unusable, bytes_needed
 from runners.data.workers import WorkerDied, each
 
@@ -33,6 +34,9 @@ Box = tuple[slice, ...]
 
 _GAP = 4096
 """Bytes between two stretches of a file that cost less to read than a request of their own."""
+
+HISTOGRAM = (-2.0, 6.0, 32)
+"""First edge, last edge and bins of the histograms of network inputs."""
 
 _OLD = 3600
 """Seconds after which nobody can still be writing a volume."""
@@ -227,7 +231,7 @@ def _prepare_one(key: str, entry: dict[str, Any], store: Path, locations: Locati
 
 
 def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
-    """Statistics of a prepared volume: shape, fraction of voxels that exist, their mean and deviation."""
+    """Statistics of a prepared volume: shape, fraction of voxels that exist, their mean, deviation and histogram."""
     values = volume.astype(np.float32)
     real = values if np.isfinite(values[-1, -1, -1]) else values[np.isfinite(values)]
     return {
@@ -235,7 +239,16 @@ def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
         "real": round(real.size / volume.size, 6),
         "mean": round(float(real.mean(dtype=np.float64)), 6),
         "deviation": round(float(real.std(dtype=np.float64)), 6),
+        "histogram": _histogram(real),
     }
+
+
+def _histogram(real: NDArray[np.float32]) -> list[float]:
+    """The fraction of voxels in each bin; what lies beyond the last edges counts to the outermost bins."""
+    low, high, bins = HISTOGRAM
+    sample = real.reshape(-1)[spread(real)]
+    found = np.clip((sample - low) * (bins / (high - low)), 0, bins - 1).astype(np.int64)
+    return [round(float(part), 6) for part in np.bincount(found, minlength=bins) / sample.size]
 
 
 def _source_file(entry: dict[str, Any], store: Path, locations: Locations) -> Path:
