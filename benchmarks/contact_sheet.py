@@ -64,10 +64,10 @@ def row(key: str, plan: Plan, store: Path, locations: Locations) -> np.ndarray:
     spacing = entry["preprocessing"]["spacing"]
     cells = [
         middle_slices(scan_.image, scan_.spacing, EDGE, (float(low), float(high))),
-        middle_slices(np.load(volume_path(store, key), mmap_mode="r"), spacing, EDGE, (-1.2, 3.0)),
+        middle_slices(np.load(volume_path(store, key), mmap_mode="r"), spacing, EDGE, (-1.2, 4.0)),
     ]
     crops = CropReader(store, [key], crop).read([0, 0, 0], uniform(0, "contact sheet", np.arange(3), 3))
-    cells += [middle_slices(piece, spacing, EDGE, (-1.2, 3.0)) for piece in crops]
+    cells += [middle_slices(piece, spacing, EDGE, (-1.2, 4.0)) for piece in crops]
     white = np.full((EDGE, GAP), 255, np.uint8)
     line = np.concatenate([part for cell in cells for part in (cell, white)], axis=1)
     return np.concatenate([line, np.full((GAP, line.shape[1]), 255, np.uint8)])

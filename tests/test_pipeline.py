@@ -228,4 +228,6 @@ def test_the_report_is_one_page_that_says_what_was_measured(finished):
     change = verification["improvements"]["1280"]["proportional"]["overall"]["mean"]
     assert f"{abs(change):.1%} {'lower' if change < 0 else 'higher'}" in text
     assert "small@v1" in text
+    for picture in pictures:
+        text = text.replace(picture, "")
     assert "nan" not in text.lower().replace("finance", "")

@@ -23,7 +23,9 @@ def middle_slices(
         spacing: millimetres a voxel along each axis; all slices are to one scale.
         window: the values shown as black and as white.
     """
-    x, y, z = (size // 2 for size in volume.shape)
+    # The middle of what exists: padding stands at the end of an axis.
+    first = (volume[:, 0, 0], volume[0, :, 0], volume[0, 0, :])
+    x, y, z = (int(np.isfinite(line).sum()) // 2 for line in first)
     longest = max(size * step for size, step in zip(volume.shape, spacing, strict=True))
     cut = (
         (volume[::-1, ::-1, z].T, spacing[1], spacing[0]),

@@ -16,7 +16,7 @@ from runners.data.volumes import HISTOGRAM, volume_path
 _EDGE = 80
 """Pixels of a thumbnail's square."""
 
-_WINDOW = (-1.2, 3.0)
+_WINDOW = (-1.2, 4.0)
 """Network inputs shown as black and as white; air lies near -1 in every modality."""
 
 
