@@ -42,7 +42,13 @@ class Progress:
         self.title, self.every = title, every
         self.terminal = sys.stderr.isatty()
         self.last = time.monotonic() if not self.terminal else 0.0
+        self.begun = time.monotonic()
         self.open = False
+
+    def count(self, done: int, total: int, things: str) -> None:
+        """Say how many of a known number of things are done, and how long the others should take."""
+        left = (time.monotonic() - self.begun) / done * (total - done) if done else 0.0
+        self.show(f"{done} of {total} {things}, about {duration(left)} left", done / total)
 
     def show(self, text: str, fraction: float | None = None) -> None:
         """Say where the stage is; calls that come too soon after the last are dropped."""

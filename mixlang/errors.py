@@ -32,6 +32,10 @@ class StageError(MixlangError):
     exit_code = 3
 
 
+class WriteError(StageError):
+    """The disk refused a file: full, read-only or not permitted. What stood there before still stands."""
+
+
 class SolveError(MixlangError):
     """The allocation has no optimal solution, or the solver could not prove one."""
 

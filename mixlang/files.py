@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mixlang.errors import InputError, StageError
+from mixlang.errors import InputError, WriteError
 
 
 @contextlib.contextmanager
@@ -20,7 +20,7 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
     The data reach the disk before the rename, so a reader sees the old file or the new one, never a part.
 
     Raises:
-        StageError: the disk refused (full, read-only, not permitted); `path` is as it was.
+        WriteError: the disk refused (full, read-only, not permitted); `path` is as it was.
     """
     import tempfile  # costs commands that only read more than all of this module
 
@@ -36,7 +36,7 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise StageError(
+        raise WriteError(
             f"could not write {path}: {error.strerror or error}",
             "Free disk space or mend the permissions, then run the same command again; finished work is kept.",
         ) from error

@@ -127,7 +127,7 @@ def _scan(loaded: LoadedSpec, locations: Locations, workspace: Workspace) -> Dat
         locations,
         workspace.store,
         cores(),
-        lambda done, total: progress.show(f"{done} of {total} files", done / total),
+        lambda done, total: progress.count(done, total, "files"),
     )
     usable = sum(len(data.volumes) for data in manifest.domains.values())
     lost = [(name, *item) for name, data in manifest.domains.items() for item in data.quarantined]

@@ -17,7 +17,7 @@ from mixlang.spec.quantities import show_bytes
 from runners.compiler import CompiledStudy
 from runners.estimate import estimate, over_limits, work_of
 
-_SETTINGS = ("fit", "allocate", "verify", "publish")
+_SETTINGS = ("prepare", "fit", "allocate", "verify", "publish")
 _SHOWN = 12
 """Reasons listed for people; the JSON has them all."""
 

@@ -65,9 +65,15 @@ def plan(context: Context) -> None:
 
 
 def prepare(context: Context) -> None:
-    """Volumes into the store, and their table of statistics."""
-    volumes = prepared(context, Plan.read(context.study.file("plan.json")))
-    context.write("volumes.json", volumes)
+    """Volumes into the store, their table, and what each domain looks like."""
+    from runners.data.statistics import describe
+
+    compiled = Plan.read(context.study.file("plan.json"))
+    volumes = prepared(context, compiled)
+    shown = context.read("settings/prepare.json")["thumbnails"]
+    context.write("statistics.json", describe(compiled, volumes, context.workspace.store, shown))
+    table = {key: {name: fact for name, fact in facts.items() if name != "histogram"} for key, facts in volumes.items()}
+    context.write("volumes.json", table)
     say(f"  prepare: {len(volumes)} volumes are ready")
 
 
@@ -82,7 +88,7 @@ def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
         context.workspace.store,
         locations,
         cores(),
-        lambda done, total: progress.show(f"{done} of {total} volumes", done / total),
+        lambda done, total: progress.count(done, total, "volumes"),
     )
 
 

@@ -1,17 +1,22 @@
 """From files to crops: phantoms, scanning, preprocessing, the store, counter-based sampling."""
 
 import gzip
+import os
+import re
+import resource
 import shutil
+from collections import Counter
 
 import nibabel
 import numpy as np
 import pytest
 from conftest import SMALL_SPEC
-from hypothesis import given
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from mixlang.errors import InputError, StageError
 from mixlang.plan.build import compile_plan
+from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
 from runners.data.intensity import foreground, normalise
@@ -19,7 +24,7 @@ from runners.data.phantom import LABELS, Recipe, anatomy, render, write_phantom
 from runners.data.preprocess import preprocess
 from runners.data.sampling import CropReader, SampleOrder, mask_order, uniform
 from runners.data.scan import inspect, scan
-from runners.data.volumes import open_volume, prepare, volume_path
+from runners.data.volumes import prepare, volume_path
 
 CT = {"modality": "ct", "unit": "hu", "clip": [-1000.0, 1000.0], "factor": 1.0}
 MRI = {"modality": "mri", "unit": "arbitrary", "clip": None, "factor": 1.0}
@@ -199,11 +204,11 @@ def test_scaled_headers_are_applied(tmp_path):
     np.testing.assert_array_equal(shown, true)
 
 
-@pytest.mark.parametrize("settings", [CT, MRI, PET], ids=lambda item: item["modality"])
-def test_phantom_inputs_have_unit_scale_and_air_near_minus_one(settings, tmp_path):
-    recipe = Recipe(settings["modality"], (40, 40, 40), (1.0, 1.0, 1.0), 1, 1)
+@pytest.mark.parametrize("preset", [CT, MRI, PET], ids=lambda item: item["modality"])
+def test_phantom_inputs_have_unit_scale_and_air_near_minus_one(preset, tmp_path):
+    recipe = Recipe(preset["modality"], (40, 40, 40), (1.0, 1.0, 1.0), 1, 1)
     image = render(anatomy(recipe), recipe).astype(np.float32)
-    shown = normalise(image, settings, foreground(image, settings["modality"]))
+    shown = normalise(image, preset, foreground(image, preset["modality"]))
     assert abs(shown.mean()) < 0.5
     assert 0.7 < shown.std() < 1.4
     assert -1.6 < np.median(shown[:3]) < -0.8
@@ -252,12 +257,43 @@ def test_a_file_that_changed_since_the_scan_is_not_used(tmp_path):
         prepare({"k" * 64: entry}, tmp_path / "store", Locations(tmp_path, {}), 1)
 
 
-def test_a_damaged_volume_is_named(tmp_path):
-    path = volume_path(tmp_path, "ab" * 32)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"nonsense")
-    with pytest.raises(StageError, match="abababababab is missing or damaged"):
-        open_volume(tmp_path, "ab" * 32)
+def stored(store, key, volume):
+    path = volume_path(store, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, volume)
+    return path
+
+
+def test_a_missing_or_damaged_volume_is_named(tmp_path):
+    with pytest.raises(StageError, match="abababababab is missing or damaged: no such file"):
+        CropReader(tmp_path, ["ab" * 32], (4, 4, 4))
+    path = stored(tmp_path, "ab" * 32, np.zeros((8, 8, 8), np.float16))
+    whole = path.read_bytes()
+    for damaged in (b"nonsense", b"", whole[:-200], whole[:60]):
+        path.write_bytes(damaged)
+        with pytest.raises(StageError, match="abababababab is missing or damaged"):
+            CropReader(tmp_path, ["ab" * 32], (4, 4, 4)).read([0], np.zeros((1, 3)))
+    np.save(path, np.zeros((8, 8, 8), np.float32))
+    with pytest.raises(StageError, match="type float32"):
+        CropReader(tmp_path, ["ab" * 32], (4, 4, 4)).read([0], np.zeros((1, 3)))
+    path.write_bytes(whole)
+    reader = CropReader(tmp_path, ["ab" * 32], (4, 4, 4))
+    path.unlink()
+    with pytest.raises(StageError, match="missing or damaged: No such file"):
+        reader.read([0], np.zeros((1, 3)))
+
+
+def test_a_run_may_draw_from_more_volumes_than_files_it_may_open(tmp_path):
+    keys = [f"{index:064x}" for index in range(150)]
+    for index, key in enumerate(keys):
+        stored(tmp_path, key, np.full((5, 5, 5), index, np.float16))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 20, limits[1]))
+    try:
+        crops = CropReader(tmp_path, keys, (4, 4, 4)).read(range(150), np.full((150, 3), 0.5))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert np.array_equal(crops[:, 0, 0, 0], np.arange(150))
 
 
 # Sampling
@@ -305,11 +341,57 @@ def test_a_run_sees_exactly_its_amounts_and_each_volume_evenly(amounts, seed):
         assert max(counts) - min(counts) <= 1
 
 
+@st.composite
+def manifests(draw):
+    """Two domains of a few volumes; patients have several, and some are in both."""
+    domains = {}
+    for name in ("ct", "mri"):
+        subjects = draw(st.lists(st.integers(0, 15), min_size=4, max_size=40).filter(lambda them: len(set(them)) > 3))
+        domains[name] = DomainData(
+            tuple(
+                VolumeRecord(f"{name}/{index}", f"p{subject}", f"{name}{index}", (24, 24, 24), (1.0, 1.0, 1.0))
+                for index, subject in enumerate(subjects)
+            )
+        )
+    return DataManifest(domains)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(manifests(), st.sampled_from(["free", "match"]), st.integers(0, 9))
+def test_what_the_runs_of_a_plan_draw_is_counted(tmp_path, manifest, repetition, seed):
+    """Exactly the amounts; no subject of the validation side in any domain; no volume more often than it must be."""
+    text = re.sub(r"\{phantom: .*?\}\}", "{nifti: '*.nii', subject: x}", SMALL_SPEC)
+    text = text.replace("train: {", f"train: {{repetition: {repetition}, ")
+    text = text.replace("data: {", f"data: {{split: {{validation: 0.25, seed: {seed}}}, ")
+    (tmp_path / "spec.yaml").write_text(text)
+    spec = load_spec(tmp_path / "spec.yaml").spec
+    try:
+        plan = compile_plan(spec, manifest).plan
+    except InputError:  # nobody left to train on
+        reject()
+    records = {record.content: record for data in manifest.domains.values() for record in data.volumes}
+    subject = {key: records[entry["content"]].subject for key, entry in plan.volumes.items()}
+    held_out = {subject[key] for data in plan.domains.values() for key in data["validation"]}
+    assert held_out
+    smaller: dict[str, set[str]] = {name: set() for name in plan.domains}
+    for run in sorted(plan.runs, key=lambda run: run.budget):
+        volumes = {name: plan.volumes_for(name, run.budget) for name, amount in run.amounts.items() if amount}
+        order = SampleOrder.of(run.amounts, volumes, run.seed)
+        drawn = Counter(order.keys[index] for index in order.volume)
+        assert held_out.isdisjoint(subject[key] for key in drawn)
+        for name, amount in run.amounts.items():
+            mine = {key: count for key, count in drawn.items() if plan.volumes[key]["domain"] == name}
+            assert sum(mine.values()) == amount
+            if amount:
+                assert mine.keys() <= set(volumes[name]) <= set(plan.domains[name]["train"])
+                assert max(mine.values()) <= -(-amount // len(volumes[name]))
+                assert smaller[name] <= set(volumes[name])
+                smaller[name] = set(volumes[name])
+
+
 def test_crops_lie_inside_and_flips_mirror(tmp_path):
     volume = np.arange(10 * 9 * 8, dtype=np.float16).reshape(10, 9, 8)
-    path = volume_path(tmp_path, "k" * 64)
-    path.parent.mkdir(parents=True)
-    np.save(path, volume)
+    stored(tmp_path, "k" * 64, volume)
     reader = CropReader(tmp_path, ["k" * 64], (4, 4, 4))
     corners = reader.read([0, 0], np.array([[0.0, 0.0, 0.0], [0.999999, 0.999999, 0.999999]]))
     assert np.array_equal(corners[0], volume[:4, :4, :4])
@@ -317,6 +399,35 @@ def test_crops_lie_inside_and_flips_mirror(tmp_path):
     flipped = reader.read([0], np.zeros((1, 3)), np.array([[True, False, True]]))
     assert np.array_equal(flipped[0], volume[:4, :4, :4][::-1, :, ::-1])
     assert not reader.any_padded([0])
+
+
+def test_a_read_leaves_the_one_before_it_as_it_was(tmp_path):
+    """What is trained on holds while the next batch is read ahead."""
+    stored(tmp_path, "k" * 64, np.arange(10 * 9 * 8, dtype=np.float16).reshape(10, 9, 8))
+    reader = CropReader(tmp_path, ["k" * 64], (4, 4, 4))
+    first = reader.read([0, 0], np.zeros((2, 3)))
+    before = first.copy()
+    second = reader.read([0, 0, 0], np.full((3, 3), 0.9))
+    assert np.array_equal(first, before)
+    assert not np.array_equal(first, second[:2])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(*[st.integers(5, 80)] * 3), st.tuples(*[st.integers(1, 5)] * 3), st.integers(0, 99))
+def test_crops_are_what_slicing_the_volumes_gives(tmp_path, shape, crop, seed):
+    rng = np.random.default_rng(seed)
+    volumes = [rng.normal(size=shape).astype(np.float16), rng.normal(size=shape[::-1]).astype(np.float16)]
+    volumes[1][-1, -1, -1] = np.nan
+    for name, volume in zip("ab", volumes, strict=True):
+        stored(tmp_path, name * 64, volume)
+    reader = CropReader(tmp_path, ["a" * 64, "b" * 64], crop)
+    indices, places, flips = rng.integers(0, 2, 6), rng.random((6, 3)), rng.random((6, 3)) < 0.5
+    for crops, index, place, flip in zip(reader.read(indices, places, flips), indices, places, flips, strict=True):
+        start = (place * (np.array(volumes[index].shape) - crop + 1)).astype(int)
+        expected = volumes[index][tuple(slice(at, at + size) for at, size in zip(start, crop, strict=True))]
+        np.testing.assert_array_equal(crops, np.flip(expected, np.flatnonzero(flip)).astype(np.float32))
+    assert not reader.any_padded([0])
+    assert reader.any_padded([0, 1])
 
 
 # Real volumes
@@ -351,13 +462,13 @@ def test_becquerels_are_refused_without_a_factor(realpack):
 def test_real_patients_agree_across_modalities_after_preprocessing(realpack):
     """CT and PET of one patient share world coordinates: bright PET lies where CT shows tissue, at 4 mm."""
     grid = {"spacing": [4.0, 4.0, 4.0], "crop": [8, 8, 8]}
-    for name, settings in (
+    for name, preset in (
         ("ct/sts002_ct", CT),
         ("pet/sts002_fdg", PET),
         ("mri/sct_neck_t2s", MRI),
         ("mri/ucsfbr06_breast_dce1", MRI),
     ):
-        volume = preprocess(realpack / f"{name}.nii.gz", 1.0, {**settings, **grid})
+        volume = preprocess(realpack / f"{name}.nii.gz", 1.0, {**preset, **grid})
         real = volume[np.isfinite(volume)].astype(np.float32)
         assert real.size > 500
         assert -3 < real.mean() < 3

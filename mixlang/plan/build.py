@@ -23,7 +23,7 @@ from mixlang.spec.schema import Spec
 
 # Raised when the same inputs would give other results; part of every identity. Not a file hash: a renamed
 # variable must not retrain a study.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 TRAINING_VERSION = 1
 EVALUATION_VERSION = 1
 
@@ -244,6 +244,7 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
         "constraints": constraints,
     }
     return {
+        "prepare": {"thumbnails": spec.data.thumbnails},
         "fit": {**spec.law.model_dump(mode="json"), "fixed_total": one_cost},
         "allocate": {
             **problem,

@@ -19,7 +19,7 @@ class VolumeRecord:
         path: portable path (with `${variables}`), or `phantom/DOMAIN/INDEX`.
         subject: whose volume it is.
         content: SHA-256 of the file, or of a phantom's recipe.
-        shape: voxels along each stored axis; `spacing`: millimetres along each.
+        shape: voxels along each axis, to the patient's right, front and head; `spacing`: millimetres along each.
         factor: multiplier of the stored values (unit conversion).
         label: portable path of a label map on the same grid, if there is one.
     """
@@ -35,8 +35,7 @@ class VolumeRecord:
     def crops(self, spacing: list[float], crop: list[int]) -> float:
         """Distinct crops the volume can give at a target spacing (mm) and crop size (voxels): its extent in crops."""
         extent = [size * have / want for size, have, want in zip(self.shape, self.spacing, spacing, strict=True)]
-        # Axes are compared as sets: orientation is not known here, and crops are nearly always cubes.
-        return math.prod(max(1.0, size / edge) for size, edge in zip(sorted(extent), sorted(crop), strict=True))
+        return math.prod(max(1.0, size / edge) for size, edge in zip(extent, crop, strict=True))
 
 
 @dataclass(frozen=True)

@@ -30,21 +30,24 @@ STAGES = ("plan", "prepare", "sweep", "fit", "allocate", "verify", "report", "pu
 # and kept by DVC when a stage fails (persist).
 READS = {
     "plan": ["specs/${item}.yaml", "specs/bases", "overrides.json", "data.json"],
-    "prepare": ["plan.json"],
+    "prepare": ["plan.json", "settings/prepare.json"],
     "sweep": ["plan.json", "volumes.json"],
     "fit": ["runs.json", "settings/fit.json"],
     "allocate": ["fit.json", "settings/allocate.json"],
     "verify": ["plan.json", "fit.json", "allocation.json", "settings/verify.json"],
     "report": [
         "data.json",
+        "statistics.json",
         "runs.json",
         "fit.json",
         "allocation.json",
         "verification.json",
+        "settings/allocate.json",
         "settings/publish.json",
     ],
     "publish": [
         "data.json",
+        "statistics.json",
         "runs.json",
         "fit.json",
         "allocation.json",
@@ -54,8 +57,8 @@ READS = {
     ],
 }
 WRITES = {
-    "plan": ["plan.json", *(f"settings/{name}.json" for name in ("fit", "allocate", "verify", "publish"))],
-    "prepare": ["volumes.json"],
+    "plan": ["plan.json", *(f"settings/{name}.json" for name in ("prepare", "fit", "allocate", "verify", "publish"))],
+    "prepare": ["volumes.json", "statistics.json"],
     "sweep": ["runs.json"],
     "fit": ["fit.json"],
     "allocate": ["allocation.json"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import numpy as np
 
 from mixlang.files import read_json
 from mixlang.laws import Fit, read_fit
+from mixlang.report.data import data_section
+from mixlang.report.parts import soft, table
 from mixlang.report.svg import Chart, colour, heat_map, share_bars
 
 _STYLE = """
@@ -74,6 +76,8 @@ class _Study:
 
     def __init__(self, build: Path) -> None:
         self.data = read_json(build / "data.json")["domains"]
+        self.statistics = read_json(build / "statistics.json")["domains"]
+        self.available = read_json(build / "settings" / "allocate.json")["available"]
         self.runs: list[dict[str, Any]] = read_json(build / "runs.json")["runs"]
         self.fit = read_json(build / "fit.json")
         self.laws: Fit = read_fit(build / "fit.json")
@@ -124,8 +128,8 @@ class _Study:
             "<h2>Allocation</h2>",
             self._key(),
             f"<figure>{share_bars('Shares of the budget', mixtures, self.domains, 'Shares by mixture')}</figure>",
-            _table(["mixture", "predicted objective", *self.domains], rows),
-            _soft(
+            table(["mixture", "predicted objective", *self.domains], rows),
+            soft(
                 "The objective is relative: 1 is its reference. Lower is better. best_observed is the mixture among the "
                 "probe runs with the lowest predicted objective, no_transfer the optimum of laws of own data only."
             ),
@@ -150,7 +154,7 @@ class _Study:
             "itself by. Probability: how often the allocation is better under a draw. The last column names losses whose "
             "predicted difference is smaller than the noise between seeds."
         )
-        return [_table([*head, "within seed noise"], rows), _soft(note)]
+        return [table([*head, "within seed noise"], rows), soft(note)]
 
     def _path(self) -> list[str]:
         found = [step for step in self.allocation["path"] if "shares" in step]
@@ -165,7 +169,7 @@ class _Study:
             chart.line(budgets, [step["shares"][name] for step in found], index)
         lost = [step for step in self.allocation["path"] if "reason" in step]
         note = f" Not solved at {lost[0]['budget']:,.0f}: {escape(lost[0]['reason'])}." if lost else ""
-        return [f"<figure>{chart.render()}</figure>", _soft(f"Beyond the probed budgets this is extrapolation.{note}")]
+        return [f"<figure>{chart.render()}</figure>", soft(f"Beyond the probed budgets this is extrapolation.{note}")]
 
     def verification_section(self) -> list[str]:
         """Measured losses of the mixtures, and predicted against measured."""
@@ -182,16 +186,16 @@ class _Study:
             [name, _number(found["pearson_r"], ".3f"), f"{found['mean_relative_error']:.1%}", f"{found['bias']:+.1%}"]
             for name, found in [("all domains", agreement["pooled"]), *agreement["domains"].items()]
         ]
-        parts += [_table(["held-out runs", "Pearson r", "mean error", "bias"], rows), "</div></div>"]
+        parts += [table(["held-out runs", "Pearson r", "mean error", "bias"], rows), "</div></div>"]
         for budget, baselines in self.verification["improvements"].items():
             parts.append(f"<h3>Measured losses at {int(budget):,} samples</h3>")
-            parts.append(_table(["mixture", *self.domains], self._measured(int(budget))))
+            parts.append(table(["mixture", *self.domains], self._measured(int(budget))))
             rows = [
                 [f"allocated against {kind}", *(_change(found["domains"][name]) for name in self.domains)]
                 + [_change(found["overall"])]
                 for kind, found in baselines.items()
             ]
-            parts.append(_table(["change, paired by seed", *self.domains, "weighted mean"], rows))
+            parts.append(table(["change, paired by seed", *self.domains, "weighted mean"], rows))
         parts.append(
             '<p class="soft">Changes are relative losses, negative is better; brackets are 95 % t-intervals over seeds, '
             "wide when seeds are few.</p>"
@@ -237,7 +241,7 @@ class _Study:
             "<h2>Loss curves</h2>",
             self._key("trained on "),
             f'<div class="row">{"".join(charts)}</div>',
-            _soft(note),
+            soft(note),
         ]
 
     def _curve(self, index: int, name: str) -> str:
@@ -298,7 +302,7 @@ class _Study:
             "Rows: evaluated domain; columns: trained domain. Left: 1 means as good as the domain's own data. Right: "
             "samples of the row's domain that one more sample of the column's is worth, by the fitted laws."
         )
-        return [*parts, _soft(note)]
+        return [*parts, soft(note)]
 
     def structure_section(self) -> list[str]:
         """Hubs and islands."""
@@ -319,7 +323,7 @@ class _Study:
             "its own improvement that others' data bring. A hub gives more than half, an island gives and receives less "
             "than a tenth, each with its whole 90 % interval."
         )
-        return ["<h2>Hubs and islands</h2>", _table(["domain", "giving", "receiving", "kind"], rows), _soft(note)]
+        return ["<h2>Hubs and islands</h2>", table(["domain", "giving", "receiving", "kind"], rows), soft(note)]
 
     def laws_section(self) -> list[str]:
         """Which law won where, and by how much."""
@@ -351,7 +355,7 @@ class _Study:
             "than the mean intensity."
         )
         notes = "".join(f"<li>{escape(item)}</li>" for item in self.laws.notes)
-        return ["<h2>Laws</h2>", _table(head, rows), _soft(note), f"<ul>{notes}</ul>" if notes else ""]
+        return ["<h2>Laws</h2>", table(head, rows), soft(note), f"<ul>{notes}</ul>" if notes else ""]
 
     def certificate_section(self) -> list[str]:
         """What proves the allocation."""
@@ -371,24 +375,13 @@ class _Study:
             ["active bounds", active or "none"],
             ["shadow prices, by unit of share", prices or "none"],
         ]
-        return ["<h2>Certificate</h2>", _table(["", ""], rows)]
+        return ["<h2>Certificate</h2>", table(["", ""], rows)]
 
     def data_section(self) -> list[str]:
         """What it was trained on, and what was set aside."""
-        rows = [
-            [
-                name,
-                f"{len(data['volumes'])}",
-                f"{len({volume['subject'] for volume in data['volumes']})}",
-                f"{len(data['quarantined'])}",
-            ]
-            for name, data in sorted(self.data.items())
-        ]
-        parts = ["<h2>Data</h2>", _table(["domain", "volumes", "subjects", "quarantined"], rows)]
-        lost = [
-            [name, item["path"], item["reason"]] for name, data in self.data.items() for item in data["quarantined"]
-        ]
-        return parts + ([_table(["domain", "set aside", "why"], lost)] if lost else [])
+        return data_section(
+            self.data, self.statistics, self.available, self.allocation["target"]["amounts"], self.domains
+        )
 
     def _key(self, prefix: str = "") -> str:
         items = "".join(
@@ -396,16 +389,6 @@ class _Study:
             for index, name in enumerate(self.domains)
         )
         return f"<p>{items}</p>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _soft(text: str) -> str:
-    return f'<p class="soft">{text}</p>'
 
 
 def _percent(shares: dict[str, float], domains: Sequence[str]) -> list[str]:

@@ -180,6 +180,25 @@ def heat_map(
     return figure(width, height, alt, "".join(parts))
 
 
+def histogram(title: str, alt: str, ends: tuple[float, float], fractions: Sequence[float], index: int) -> str:
+    """Bars of equal width between two ends; `index` gives the colour."""
+    width, height, left, base = 250, 120, 8, 98
+    step, largest = (width - 2 * left) / len(fractions), max(fractions) or 1.0
+    parts = [f'<text x="{left}" y="14" class="title">{escape(title)}</text>']
+    for place, fraction in enumerate(fractions):
+        tall = 72 * fraction / largest
+        parts.append(
+            f'<rect x="{left + place * step:.1f}" y="{base - tall:.1f}" width="{step - 0.6:.1f}" height="{tall:.1f}" '
+            f'fill="{colour(index)}"/>'
+        )
+    parts.append(f'<path d="M{left} {base}h{width - 2 * left}" class="grid"/>')
+    for part in (0.0, 0.5, 1.0):
+        x, value = left + part * (width - 2 * left), ends[0] + part * (ends[1] - ends[0])
+        anchor = {0.0: "start", 0.5: "middle", 1.0: "end"}[part]
+        parts.append(f'<text x="{x:.1f}" y="{base + 15}" text-anchor="{anchor}">{short(value)}</text>')
+    return figure(width, height, alt, "".join(parts))
+
+
 def share_bars(title: str, mixtures: dict[str, dict[str, float]], domains: Sequence[str], alt: str) -> str:
     """Stacked bars, one a mixture, with the shares written in."""
     width, left, row = 620, 110, 34

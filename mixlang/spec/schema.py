@@ -80,6 +80,14 @@ class Data(Section):
     validation_crops: int = _key(
         2, "Fixed crops evaluated in each validation volume, the same for every run.", 4, "crops a volume", ge=1, le=64
     )
+    thumbnails: int = _key(
+        3,
+        "Volumes of each domain that the report shows as small slices; 0 where none may be published.",
+        0,
+        "volumes",
+        ge=0,
+        le=16,
+    )
     max_quarantined: Share = _key(
         0.2, "Largest fraction of a domain's files that may be unusable before the work stops.", 0.1, "fraction"
     )

@@ -10,7 +10,7 @@ Labels: 1 body, 2 liver, 3 spleen, 4 kidneys, 5 heart, 6 bone, 7 gas, 8 lesion.
 
 from __future__ import annotations
 
-import os
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mixlang.files import digest
+from mixlang.files import digest, write_bytes
 
 PHANTOM_VERSION = 1
 """Raised when the same recipe would give other voxels."""
@@ -183,12 +183,6 @@ def write_phantom(recipe: Recipe, folder: Path) -> tuple[Path, Path]:
         return image_path, label_path
     labels = anatomy(recipe)
     affine = np.diag([*recipe.spacing, 1.0])
-    image_path.parent.mkdir(parents=True, exist_ok=True)
     for path, array in ((label_path, labels), (image_path, render(labels, recipe))):
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        try:
-            nibabel.save(nibabel.Nifti1Image(array, affine), temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(path, gzip.compress(nibabel.Nifti1Image(array, affine).to_bytes(), 1, mtime=0))
     return image_path, label_path

@@ -1,15 +1,16 @@
-"""One volume from file to network input: load, orient to RAS, resample, crop to the patient, normalise, pad."""
+"""One volume from file to network input: read, resample, crop to the patient, normalise, pad."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.data.intensity import foreground, normalise
+from runners.data.intensity import foreground, normalise, without_fill
+from runners.data.nifti import read_nifti
+from runners.data.resample import to_spacing
 
 _MARGIN = 4
 """Voxels of background kept around the patient."""
@@ -25,25 +26,22 @@ def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[n
     Returns:
         The volume in RAS order at the wanted spacing. Axes shorter than the crop are padded at their end with NaN,
         which marks voxels that do not exist: they are never shown to the network and never scored.
+
+    Raises:
+        Unusable: the file cannot be read.
     """
-    image = _load(path, settings["spacing"]) * np.float32(factor)
+    scan = read_nifti(path)
+    if factor != 1.0:
+        np.multiply(scan.image, np.float32(factor), out=scan.image)
+    without_fill(scan.image, settings["modality"])
+    image = to_spacing(scan, settings["spacing"])
+    del scan
     inside = foreground(image, settings["modality"])
     box = tuple(_span(inside, axis, settings["crop"][axis]) for axis in range(3))
-    image = normalise(image[box], settings, inside[box])
+    image, inside = np.ascontiguousarray(image[box]), np.ascontiguousarray(inside[box])
+    image = normalise(image, settings, inside).astype(np.float16)
     padding = [(0, max(0, edge - size)) for edge, size in zip(settings["crop"], image.shape, strict=True)]
-    return np.pad(image.astype(np.float16), padding, constant_values=np.float16(np.nan))
-
-
-def _load(path: Path, spacing: list[float]) -> NDArray[np.float32]:
-    """A NIfTI file in RAS order at `spacing` (mm), stored scaling applied."""
-    # MONAI announces missing optional readers each time a loader is made.
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-    from monai.transforms import LoadImage, Orientation, Spacing
-
-    image = Orientation("RAS", labels=None)(LoadImage(reader="NibabelReader", ensure_channel_first=True)(str(path)))
-    if not np.allclose(image.pixdim.numpy(), spacing, rtol=1e-3):
-        image = Spacing(pixdim=spacing, mode="bilinear", padding_mode="border")(image)
-    return np.ascontiguousarray(image[0].numpy(), dtype=np.float32)
+    return np.pad(image, padding, constant_values=np.float16(np.nan))
 
 
 def _span(inside: NDArray[np.bool_], axis: int, edge: int) -> slice:

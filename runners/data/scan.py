@@ -8,20 +8,28 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mixlang.files import digest, file_digest, write_json
 from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity
 from mixlang.spec.schema import Domain, Spec
+from runners.data.intensity import foreground, without_fill, wrong_unit
+from runners.data.nifti import Unusable, bytes_needed, read_nifti
 from runners.data.sources import Candidate, find_candidates
+from runners.data.workers import WorkerDied, each
 
-INSPECTION_VERSION = 1
+Facts = dict[str, Any]
+"""What inspecting a file tells; see `inspect`."""
+
+INSPECTION_VERSION = 2
 """Raised when inspection judges files differently; cached judgements of other versions are not used."""
 
 _SPELLINGS = {"hu": ("hu", "hounsfield"), "suv": ("suv", "g/ml")}
@@ -56,7 +64,8 @@ def scan(
     found = {key: cache.get(key) for _, _, key in jobs}
     todo = [job for job in jobs if found[job[2]] is None]
     done = len(jobs) - len(todo)
-    for (_, _, key), facts in zip(todo, _inspect_all(todo, workers), strict=False):
+    for index, facts in _inspect_all(todo, workers):
+        key = todo[index][2]
         found[key] = facts
         cache.put(key, facts)
         done += 1
@@ -127,19 +136,18 @@ def _unit_said(item: Candidate, settings: dict[str, Any]) -> str:
     return f"its unit is given as '{item.unit}', not {unit.upper()}; give intensity.factors or exclude it"
 
 
-def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int) -> Iterable[dict[str, Any]]:
-    arguments = [(str(item.path), settings) for item, settings, _ in todo]
-    if workers < 2 or len(todo) < 4:
-        return map(_inspect_pair, arguments)
-    pool = ProcessPoolExecutor(min(workers, len(todo)))
-    try:
-        return list(pool.map(_inspect_pair, arguments, chunksize=4))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _inspect_pair(pair: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-    return inspect(Path(pair[0]), pair[1])
+def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int) -> Iterator[tuple[int, Facts]]:
+    """Inspect files side by side; yields (index, facts) as they are done. A file that kills its process is a fault."""
+    jobs = [(item.path, settings) for item, settings, _ in todo]
+    if workers < 2 or len(jobs) < 4:
+        yield from ((index, inspect(*job)) for index, job in enumerate(jobs))
+        return
+    for index, outcome in each(inspect, jobs, [bytes_needed(path) for path, _ in jobs], workers):
+        if isinstance(outcome, WorkerDied):
+            outcome = {"problem": f"cannot be read: {outcome}"}
+        elif isinstance(outcome, Exception):
+            raise outcome
+        yield index, outcome
 
 
 def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -149,52 +157,34 @@ def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         settings: modality, unit and factor of its domain.
 
     Returns:
-        `content`, `shape`, `spacing`, and `problem`: why it cannot be used, or ''.
+        `problem`: why it cannot be used, or ''; `content`: its SHA-256, unless it could not be read; and of a volume
+        `shape` and `spacing` (mm) in RAS order.
     """
-    import nibabel
-    import numpy as np
-
-    facts: dict[str, Any] = {"content": "", "shape": [], "spacing": [], "problem": ""}
-
-    def set_aside(why: str) -> dict[str, Any]:
-        return {**facts, "problem": why}
-
     try:
-        facts["content"] = file_digest(path)
-        loaded = nibabel.load(path)
-        shape, spacing = loaded.shape, [float(edge) for edge in loaded.header.get_zooms()[:3]]
-        facts["shape"], facts["spacing"] = [int(size) for size in shape], [round(edge, 6) for edge in spacing]
-        if len(shape) != 3:
-            return set_aside(f"{len(shape)}D, shape {'x'.join(map(str, shape))}; one 3D volume a file is expected")
-        if min(shape) < 2:
-            return set_aside(f"a single slice, shape {'x'.join(map(str, shape))}")
-        if not np.isfinite(loaded.affine).all() or abs(np.linalg.det(loaded.affine[:3, :3])) < 1e-9:
-            return set_aside("no usable orientation (singular affine)")
-        image = np.asarray(loaded.dataobj, dtype=np.float32)
-    except FileNotFoundError:
-        return set_aside("there is no such file")
-    except nibabel.filebasedimages.ImageFileError:
-        return set_aside("not a NIfTI file")
-    except (OSError, EOFError, ValueError, ArithmeticError) as error:
-        return set_aside(f"truncated or damaged ({str(error).splitlines()[0][:100] or type(error).__name__})")
-    except Exception as error:  # nibabel and zlib raise many kinds on damaged files; none may end a scan
-        return set_aside(f"unreadable ({type(error).__name__}: {str(error)[:100]})")
-    bad = int(np.count_nonzero(~np.isfinite(image)))
-    if bad:
+        content = file_digest(path)
+        scan = read_nifti(path)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        return {"problem": "there is no such file" if missing else f"cannot be read ({error.strerror})"}
+    except Unusable as error:
+        return {"problem": str(error), **({"content": content} if error.lasting else {})}
+    image = scan.image
+    facts = {"content": content, "shape": list(image.shape), "spacing": [round(edge, 6) for edge in scan.spacing]}
+    low, high = float(image.min()), float(image.max())
+    if not math.isfinite(low) or not math.isfinite(high):
+        bad = image.size - int(np.count_nonzero(np.isfinite(image)))
         what = "every voxel is" if bad == image.size else f"{bad:,} of {image.size:,} voxels are"
-        return set_aside(f"{what} NaN or infinite")
-    if image.min() == image.max():
-        return set_aside(f"constant: every voxel is {image.flat[0]:g}")
-    return set_aside(_wrong_content(image * np.float32(settings["factor"]), settings))
-
-
-def _wrong_content(image: Any, settings: dict[str, Any]) -> str:
-    from runners.data.intensity import foreground, wrong_unit
-
+        return {**facts, "problem": f"{what} NaN or infinite"}
+    if low == high:
+        return {**facts, "problem": f"constant: every voxel is {low:g}"}
+    if settings["factor"] != 1.0:
+        image *= np.float32(settings["factor"])
     problem = wrong_unit(image, settings["unit"])
-    if not problem and not foreground(image, settings["modality"]).any():
-        problem = "nothing but background"
-    return problem
+    if not problem:
+        without_fill(image, settings["modality"])
+        if not foreground(image, settings["modality"]).any():
+            problem = "nothing but background"
+    return {**facts, "problem": problem}
 
 
 class _Cache:
@@ -219,5 +209,5 @@ class _Cache:
             return None
 
     def put(self, key: str, facts: dict[str, Any]) -> None:
-        if facts["shape"] or not facts["problem"].startswith("there is no"):
+        if "content" in facts:  # what could not be read may be readable the next time, with nothing changed in it
             write_json(self.folder / key[:2] / f"{key}.json", facts)

@@ -1,0 +1,101 @@
+"""The report's section on the data: what there is of each domain, what it looks like, and what was set aside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from mixlang.report.parts import soft, table
+from mixlang.report.svg import histogram
+
+_BINS = 16
+"""Bins of the histogram of voxel sizes."""
+
+_SHOWN = 50
+"""Files set aside that are listed; the rest is counted by reason."""
+
+
+def data_section(
+    data: Mapping[str, Any],
+    statistics: Mapping[str, Any],
+    available: Mapping[str, Mapping[str, float]],
+    amounts: Mapping[str, float],
+    domains: Sequence[str],
+) -> list[str]:
+    """The section, from the data manifest, the statistics of the prepared volumes and the allocation.
+
+    Args:
+        available: training volumes and distinct crops by domain.
+        amounts: samples of each domain at the target.
+    """
+    head = ["domain", "volumes", "subjects", "set aside", "training", "distinct crops", "samples at target"]
+    rows = [
+        [
+            name,
+            f"{len(data[name]['volumes']):,}",
+            f"{len({volume['subject'] for volume in data[name]['volumes']}):,}",
+            f"{len(data[name]['quarantined']):,}",
+            f"{available[name]['volumes']:,.0f}",
+            f"{available[name]['crops']:,.0f}",
+            f"{amounts[name]:,.0f}",
+            f"{amounts[name] / available[name]['crops']:.3g}",
+        ]
+        for name in domains
+    ]
+    parts = ["<h2>Data</h2>", table([*head, "repetition"], rows)]
+    parts.append(
+        soft("Repetition: how often the target shows each distinct crop. Crops are moved and flipped at random.")
+    )
+    for index, name in enumerate(domains):
+        parts += _domain(name, data[name], statistics[name], index)
+    return parts + _set_aside(data)
+
+
+def _domain(name: str, data: Mapping[str, Any], seen: Mapping[str, Any], index: int) -> list[str]:
+    edges = np.array([volume["spacing"] for volume in data["volumes"]]).ravel()
+    counts, ends = np.histogram(edges, _BINS, (0.0, float(edges.max())))
+    values, shapes = seen["histogram"], seen["shapes"]
+    pictures = [
+        histogram(
+            "voxel edges as scanned, mm",
+            f"Histogram of the edges of the voxels of {name} in millimetres",
+            (float(ends[0]), float(ends[-1])),
+            (counts / counts.sum()).tolist(),
+            index,
+        ),
+        histogram(
+            "network inputs",
+            f"Histogram of the prepared voxels of {name}",
+            (values["from"], values["to"]),
+            values["fractions"],
+            index,
+        ),
+    ]
+    pictures += [
+        f'<img src="data:image/png;base64,{item["png"]}" alt="Middle slices of {escape(item["path"], quote=True)}" '
+        f'title="{escape(item["path"], quote=True)}">'
+        for item in seen["thumbnails"]
+    ]
+    by = " x ".join
+    padded = f" {seen['padded']:,} are shorter than a crop along some axis and padded." if seen["padded"] else ""
+    text = (
+        f"Prepared: {by(f'{size:.0f}' for size in shapes['median'])} voxels in the middle, from "
+        f"{by(map(str, shapes['smallest']))} to {by(map(str, shapes['largest']))} (each axis by itself).{padded}"
+    )
+    figures = "".join(f"<figure>{picture}</figure>" for picture in pictures)
+    return [f"<h3>{escape(name)}</h3>", f'<div class="row">{figures}</div>', soft(text)]
+
+
+def _set_aside(data: Mapping[str, Any]) -> list[str]:
+    lost = [(name, item["path"], item["reason"]) for name, found in data.items() for item in found["quarantined"]]
+    parts = [table(["domain", "set aside", "why"], lost[:_SHOWN])] if lost else []
+    if len(lost) > _SHOWN:
+        more = Counter((name, why) for name, _, why in lost[_SHOWN:])
+        parts.append(
+            table(["domain", "further files", "why"], [(n, str(c), why) for (n, why), c in more.most_common(_SHOWN)])
+        )
+    return parts
