@@ -1,10 +1,15 @@
 """The masked autoencoder: what is hidden is what is scored, on grids that are not cubes."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from mixlang.errors import InputError
+from mixlang.plan.cost import flops_per_sample
 from runners.model.checkpoint import load_model, save_model
 from runners.model.mae import MAESize, MaskedAutoencoder, mean_loss, sincos_positions
 
@@ -43,9 +48,7 @@ def test_counts():
 def test_the_encoder_never_sees_hidden_voxels(model):
     crops, order = batch()
     changed = torch.where(hidden_voxels(order), crops + 10, crops)
-    patches, again = (
-        model.patchify(item)[torch.arange(3)[:, None], order[:, : SIZE.visible]] for item in (crops, changed)
-    )
+    patches, again = (model.patches(item, order[:, : SIZE.visible]) for item in (crops, changed))
     assert torch.equal(patches, again)
 
 
@@ -118,6 +121,17 @@ def test_it_learns_a_constant_per_crop(model):
         loss.backward()
         optimizer.step()
     assert loss < 0.2
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_operations_are_counted_as_they_are_done(depth):
+    """Attention is written out, because the counter does not see the fused one on a CPU."""
+    size = replace(SIZE, decoder_depth=depth)
+    model, (crops, order) = MaskedAutoencoder(size), batch()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(crops, order).mean().backward()
+    sizes = {name: value for name, value in asdict(size).items() if name != "crop"}
+    assert counter.get_total_flops() == 3 * flops_per_sample({"model": sizes, "crop": size.crop})
 
 
 def test_mean_loss_is_the_variance_about_the_visible_mean(model):
