@@ -146,7 +146,7 @@ class Model(Section):
 
 
 class Train(Section):
-    """One recipe for every run: constant learning rate after warmup, linear decay at the end (WSD)."""
+    """One recipe for every run, whatever its budget."""
 
     batch_size: int = Field(64, ge=1, le=65_536, description="Crops an optimizer step, over all processes.")
     learning_rate: float = Field(3e-4, gt=0, le=1, description="Peak learning rate of AdamW.")
@@ -154,7 +154,13 @@ class Train(Section):
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field([0.9, 0.95], min_length=2, max_length=2)
     clip_norm: float = Field(1.0, gt=0, description="Largest gradient norm.")
     warmup_steps: int = Field(50, ge=0, description="Steps of linear warmup.")
-    decay_fraction: float = Field(0.2, ge=0, le=1, description="Last part of a run, decaying linearly to zero.")
+    schedule: Literal["wsd", "cosine"] = Field(
+        "wsd",
+        description="Learning rate after the warmup. wsd: constant, then linear decay to zero; cosine: half a cosine.",
+    )
+    decay_fraction: float = Field(
+        0.2, ge=0, le=1, description="wsd only: last part of a run, decaying linearly to zero."
+    )
     flips: bool = Field(True, description="Random flips along each axis.")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Mixed precision of the training step.")
     threads: int = Field(1, ge=1, le=256, description="CPU threads a process; part of a run's identity.")
@@ -281,6 +287,18 @@ class Launch(Section):
         description="fork: from a warm process; accelerate: `accelerate launch`; auto: fork for small CPU runs.",
     )
     processes_per_run: int = Field(1, ge=1, le=1024)
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=65_536,
+        description="Parts a process's batch is computed in, one after the other: less memory, the same result up to "
+        "the order of sums.",
+    )
+    ladder: Literal["branches", "independent"] = Field(
+        "branches",
+        description="branches: of runs that differ in budget alone (train.schedule wsd), the longest trains the common "
+        "beginning for all; independent: each trains all of it. The results are the same to the last bit.",
+    )
     max_parallel: int | Literal["auto"] = Field("auto", description="Runs at once; auto: as many as cores or devices.")
 
     @field_validator("max_parallel")
