@@ -6,19 +6,23 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from driving import fresh, sweep
 
 from mixlang.errors import Interrupted, StageError
 from mixlang.files import write_json
 from mixlang.plan.build import Plan
 from mixlang.spec.schema import Launch
+from runners.evaluate import evaluate
 from runners.launch import ForkLauncher
 from runners.liveness import alive, me
+from runners.model.checkpoint import load_model
 from runners.pretrain import train_run
-from runners.schedule import learning_rate
+from runners.schedule import learning_rate, stable_steps
 from runners.store import Heartbeat, Lease, RunStore
 from runners.sweep import Sweep
 
@@ -104,6 +108,26 @@ def test_the_learning_rate_warms_up_holds_and_decays_to_nearly_zero():
     assert {learning_rate(step, 50, flat) for step in range(50)} == {1.0}
 
 
+def test_a_cosine_falls_from_the_warmup_to_nearly_zero():
+    recipe = {"learning_rate": 1.0, "schedule": "cosine", "warmup_steps": 10}
+    rates = [learning_rate(step, 110, recipe) for step in range(110)]
+    assert rates[9] == rates[10] == 1.0
+    assert rates[60] == pytest.approx(0.5)
+    assert np.all(np.diff(rates[10:]) < 0)
+    assert 0 < rates[-1] < 0.001
+    assert stable_steps(110, recipe) == 0
+
+
+def test_the_rate_before_the_decay_does_not_depend_on_the_budget():
+    for warmup, decay in ((0, 0.2), (30, 0.2), (5, 1.0), (5, 0.0)):
+        recipe = {"learning_rate": 0.3, "schedule": "wsd", "warmup_steps": warmup, "decay_fraction": decay}
+        stable = stable_steps(40, recipe)
+        same = [learning_rate(step, 40, recipe) for step in range(stable)]
+        assert same == [learning_rate(step, 400, recipe) for step in range(stable)][: 400 - round(decay * 400)]
+        if 0 < decay < 1:
+            assert learning_rate(stable, 40, recipe) < learning_rate(stable, 400, recipe)
+
+
 def test_a_run_learns_and_is_a_function_of_its_inputs(study, tmp_path):
     plan = study[0]
     run = next(run for run in plan.runs if run.kind == "mixture")
@@ -140,18 +164,76 @@ def test_forked_and_launched_runs_give_the_same_bits(study, tmp_path):
     assert losses[0] == losses[1] == losses[2]
 
 
-def test_two_processes_give_the_same_up_to_the_order_of_sums(study, tmp_path):
-    plan = study[0]
-    run = min(plan.runs, key=lambda item: item.budget)
+def test_two_processes_give_the_same_losses_up_to_the_order_of_sums(study, tmp_path):
+    run = min(study[0].runs, key=lambda item: item.budget)
     losses = []
     for processes in (1, 2):
-        (tmp_path / str(processes)).mkdir()
         store = fresh(study, tmp_path / str(processes))
         (row,) = sweep(study, store, [run], start="accelerate", processes_per_run=processes).execute()
         assert store.result(run.key)["processes"] == processes
         losses.append(row["losses"])
-    for name in losses[0]:
-        assert losses[0][name] == pytest.approx(losses[1][name], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_two_processes_stopped_on_the_way_give_the_bits_of_one_in_two_parts(study, tmp_path):
+    """Halves are added in one order only, so here not even rounding may differ, however long the run."""
+    run = study[0].run("mixture", {"ct": 4000, "mri": 2400}, 0)
+    alone, together = fresh(study, tmp_path / "1"), fresh(study, tmp_path / "2")
+    (expected,) = sweep(study, alone, [run], accumulate=2).execute()
+    job = sweep(study, together, [run], start="accelerate", processes_per_run=2)
+
+    def stop_when_it_trains():
+        while together.heartbeat(run.key).fraction == 0:
+            time.sleep(0.01)
+        job.stop = signal.SIGTERM
+
+    threading.Thread(target=stop_when_it_trains, daemon=True).start()
+    with pytest.raises(Interrupted):
+        job.execute()
+    assert len(together.checkpoints(run.key)) == 1
+    assert together.failure(run.key) is None
+    (row,) = sweep(study, together, [run], start="accelerate", processes_per_run=2).execute()
+    assert together.result(run.key)["resumed_at_step"] > 0
+    assert row == expected
+    assert together.result(run.key)["curve"] == alone.result(run.key)["curve"]
+
+
+def test_accumulation_changes_nothing_but_the_order_of_sums(study, tmp_path):
+    run = min(study[0].runs, key=lambda item: item.budget)
+    losses = []
+    for parts in (1, 4):
+        store = fresh(study, tmp_path / str(parts))
+        train_run(study[0], run, store.root, Launch(accumulate=parts), None)
+        losses.append(store.result(run.key)["losses"])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def changed_recipe(study, **changes):
+    plan = study[0]
+    return replace(plan, training={**plan.training, "recipe": {**plan.training["recipe"], **changes}})
+
+
+def test_bf16_comes_near_fp32_and_is_evaluated_in_fp32(study, tmp_path):
+    losses = []
+    for precision in ("fp32", "bf16"):
+        plan = changed_recipe(study, precision=precision, learning_rate=1e-3)
+        run = plan.run("single", {"ct": 640}, 0)
+        store = fresh(study, tmp_path / precision)
+        write_json(tmp_path / "plan.json", plan.as_dict())
+        sweep((plan, tmp_path / "plan.json"), store, [run]).execute()
+        losses.append(store.result(run.key)["losses"])
+        model = load_model(store.folder(run.key) / "model.safetensors")
+        assert evaluate(model, plan, store.root, torch.device("cpu"))[0] == losses[-1]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
+def test_fp16_without_a_gpu_is_refused(study, tmp_path):
+    plan = changed_recipe(study, precision="fp16")
+    with pytest.raises(StageError, match="fp16 needs a GPU"):
+        train_run(plan, plan.run("single", {"ct": 320}, 0), fresh(study, tmp_path).root, Launch(), None)
 
 
 def test_a_wrong_world_size_is_an_error(study, tmp_path):
