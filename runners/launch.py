@@ -20,7 +20,7 @@ from typing import Protocol
 
 import psutil
 
-from mixlang.plan.build import Plan, Run
+from mixlang.plan.build import Run
 from mixlang.spec.schema import Launch
 from runners.liveness import end_with, me
 from runners.store import Lease
@@ -101,7 +101,7 @@ def _run_forked(plan: Path, run: dict, store: Path, launch: str, lease: Path, sw
     from runners.pretrain import execute
 
     settings = Launch.model_validate_json(launch)
-    sys.exit(execute(Plan.read(plan), Run.from_dict(run), store, settings, Lease(lease)))
+    sys.exit(execute(plan, Run.from_dict(run), store, settings, Lease(lease)))
 
 
 @dataclass

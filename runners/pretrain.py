@@ -31,7 +31,7 @@ from runners.checkpoints import Checkpoint, Checkpoints
 from runners.data.sampling import CropReader, mask_order, uniform
 from runners.evaluate import evaluate
 from runners.liveness import StopRequest
-from runners.model.checkpoint import save_model
+from runners.model.checkpoint import describe, require_loadable, save_model
 from runners.model.mae import MAESize, MaskedAutoencoder
 from runners.schedule import learning_rate
 from runners.store import Heartbeat, Lease, RunStore
@@ -283,8 +283,11 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def train_run(plan: Plan, run: Run, store: Path, launch: Launch, lease: Lease | None) -> None:
+def train_run(plan: Plan, run: Run, store: Path, launch: Launch, lease: Lease | None, study: str = "") -> None:
     """Train and evaluate one run and write its result to the store; the main process alone writes.
+
+    Args:
+        study: the study that asks for the run, for its checkpoint to name.
 
     Raises:
         StageError: diverged, the disk is full, or the run could not be started as asked for.
@@ -292,7 +295,7 @@ def train_run(plan: Plan, run: Run, store: Path, launch: Launch, lease: Lease | 
     """
     trainer = Trainer(plan, run, store, launch, lease.beat if lease else lambda beat: None)
     try:
-        _train_and_evaluate(trainer)
+        _train_and_evaluate(trainer, study)
     except Diverged:
         if trainer.accelerator.is_main_process:
             Checkpoints(RunStore(store), run.key).set_aside()
@@ -301,9 +304,11 @@ def train_run(plan: Plan, run: Run, store: Path, launch: Launch, lease: Lease | 
     trainer.accelerator.end_training()
 
 
-def _train_and_evaluate(trainer: Trainer) -> None:
+def _train_and_evaluate(trainer: Trainer, study: str) -> None:
     begun = time.time()
     plan, run, runs, accelerator = trainer.plan, trainer.run, trainer.store, trainer.accelerator
+    config = describe(trainer.model, plan, run, study)
+    require_loadable(trainer.model, config)
     trainer.resume()
     resumed_at = trainer.step
     trainer.train()
@@ -315,7 +320,7 @@ def _train_and_evaluate(trainer: Trainer) -> None:
     losses, means = evaluate(model, plan, runs.root, accelerator.device)
     if not all(math.isfinite(value) for value in losses.values()):
         raise Diverged(f"an evaluated loss is not finite: {losses}", "Lower train.learning_rate.")
-    save_model(model, runs.folder(run.key) / "model.safetensors", {"run": run.key})
+    save_model(model, runs.folder(run.key) / "model.safetensors", config)
     runs.finish(
         run.key,
         {
@@ -340,10 +345,10 @@ def _device_name(device: torch.device) -> str:
     return processor()
 
 
-def execute(plan: Plan, run: Run, store: Path, launch: Launch, lease: Lease | None) -> int:
-    """`train_run` with its failure noted in the store; returns an exit code."""
+def execute(plan: Path, run: Run, store: Path, launch: Launch, lease: Lease | None) -> int:
+    """`train_run` of a plan's file, with its failure noted in the store; returns an exit code."""
     try:
-        train_run(plan, run, store, launch, lease)
+        train_run(Plan.read(plan), run, store, launch, lease, study=plan.parent.name)
     except Stopped:
         say("stopped; the same command goes on from here")
         return STOPPED
@@ -376,7 +381,7 @@ def main() -> int:
     launch = Launch.model_validate_json(os.environ["MIXLANG_LAUNCH"])
     end_with([os.environ["MIXLANG_SWEEP"], parent()])
     lease = Lease(Path(os.environ["MIXLANG_LEASE"])) if os.environ.get("RANK", "0") == "0" else None
-    return execute(Plan.read(plan_path), run, store, launch, lease)
+    return execute(plan_path, run, store, launch, lease)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from runners.model.checkpoint import load_model, save_model
 from runners.model.mae import MAESize, MaskedAutoencoder, mean_loss, sincos_positions
 
 SIZE = MAESize((8, 12, 20), 4, 0.7, 48, 2, 3, 24, 1, 3)
+CONFIG = {"size": asdict(SIZE)}
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_positions_tell_all_tokens_apart():
 
 
 def test_a_checkpoint_gives_the_same_model(model, tmp_path):
-    save_model(model, tmp_path / "m.safetensors", {"run": "x"})
+    save_model(model, tmp_path / "m.safetensors", CONFIG)
     crops, order = batch()
     torch.testing.assert_close(load_model(tmp_path / "m.safetensors")(crops, order), model.eval()(crops, order))
 
@@ -165,7 +166,7 @@ def test_a_broken_checkpoint_is_named(tmp_path, data):
 
 def test_a_truncated_checkpoint_is_named(model, tmp_path):
     path = tmp_path / "m.safetensors"
-    save_model(model, path, {})
+    save_model(model, path, CONFIG)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match="not a readable"):
         load_model(path)

@@ -13,7 +13,7 @@ from driving import fresh
 from safetensors.torch import load_file
 
 import runners.pretrain as pretrain
-from mixlang.plan.build import Plan, Run
+from mixlang.plan.build import Run
 from mixlang.spec.schema import Launch
 from runners.checkpoints import Checkpoints
 from runners.pretrain import STOPPED, execute, train_run
@@ -57,7 +57,7 @@ def attempt(plan, run, root, every, limit=None):
     os.dup2(log, 2)
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    os._exit(execute(Plan.read(plan), Run.from_dict(run), root, Launch(), None))
+    os._exit(execute(plan, Run.from_dict(run), root, Launch(), None))
 
 
 def start(study, store, run, every, limit=None):
@@ -223,7 +223,7 @@ def test_a_nan_fails_the_run_and_keeps_its_last_good_checkpoints_aside(
         patch.setattr(pretrain, "CHECKPOINT_EVERY", 0.0)
         patch.setattr(pretrain, "CHECKPOINT_COST", 1e9)
         for _ in range(2):
-            assert execute(study[0], run, store.root, Launch(), None) == 3
+            assert execute(study[1], run, store.root, Launch(), None) == 3
             reasons.append(store.failure(run.key))
             assert store.checkpoints(run.key) == []
             kept = list(store.folder(run.key).glob("diverged-*.safetensors"))
