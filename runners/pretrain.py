@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 from mixlang.console import say
 from mixlang.errors import MixlangError, StageError
+from mixlang.files import atomic_open
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.schema import Launch
 from runners.branches import branches_of, sample_order
 from runners.checkpoints import Checkpoint, Checkpoints
 from runners.data.sampling import CropReader, mask_order, uniform
-from runners.evaluate import evaluate
+from runners.evaluate import evaluate, reconstructions
 from runners.liveness import StopRequest
 from runners.model.checkpoint import describe, require_loadable, save_model
 from runners.model.mae import MAESize, MaskedAutoencoder
@@ -320,6 +321,8 @@ def _train_and_evaluate(trainer: Trainer, study: str) -> None:
     losses, means = evaluate(model, plan, runs.root, accelerator.device)
     if not all(math.isfinite(value) for value in losses.values()):
         raise Diverged(f"an evaluated loss is not finite: {losses}", "Lower train.learning_rate.")
+    with atomic_open(runs.folder(run.key) / "reconstructions.npz") as file:
+        np.savez_compressed(file, **reconstructions(model, plan, runs.root, accelerator.device))
     save_model(model, runs.folder(run.key) / "model.safetensors", config)
     runs.finish(
         run.key,

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -32,6 +33,15 @@ def tiny(study, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def finished(study, tmp_path_factory):
+    """A finished run and its folder."""
+    store = fresh(study, tmp_path_factory.mktemp("finished"))
+    run = min(study[0].runs, key=lambda item: item.budget)
+    sweep(study, store, [run]).execute()
+    return run, store.folder(run.key)
+
+
 def test_the_documented_snippets_run_and_monai_gives_the_same_features(tiny, monkeypatch):
     monkeypatch.chdir(tiny)
     pytorch, vit, unetr = snippets()
@@ -55,11 +65,9 @@ def test_monai_lacks_nothing_but_a_norm_it_never_calls(tiny):
     assert {name.split(".")[2] for name in missing} <= {"norm_cross_attn"}
 
 
-def test_a_finished_run_leaves_a_checkpoint_that_says_what_it_is(study, tmp_path):
-    plan, store = study[0], fresh(study, tmp_path)
-    run = min(plan.runs, key=lambda item: item.budget)
-    sweep(study, store, [run]).execute()
-    path = store.folder(run.key) / "model.safetensors"
+def test_a_finished_run_leaves_a_checkpoint_that_says_what_it_is(study, finished):
+    plan, (run, folder) = study[0], finished
+    path = folder / "model.safetensors"
     config, weights = read_checkpoint(path)
     assert config["run"] == run.as_dict()
     assert config["study"] == Path(study[1]).parent.name
@@ -68,6 +76,19 @@ def test_a_finished_run_leaves_a_checkpoint_that_says_what_it_is(study, tmp_path
     assert config["preprocessing"]["mri"]["spacing"] == [1, 1, 1]
     state = load_model(path).state_dict()
     assert all(torch.equal(state[name], value) for name, value in weights.items())
+
+
+def test_a_finished_run_leaves_slices_to_look_at(study, finished):
+    plan, (_, folder) = study[0], finished
+    path = folder / "reconstructions.npz"
+    assert path.stat().st_size < 20_000
+    slices = np.load(path)
+    assert set(slices) == {f"{name}.{kind}" for name in plan.domains for kind in ("input", "hidden", "output")}
+    for name in plan.domains:
+        given, hidden, output = (slices[f"{name}.{kind}"] for kind in ("input", "hidden", "output"))
+        assert given.shape == hidden.shape == output.shape == (16, 16)
+        assert np.array_equal(given[~hidden], output[~hidden])
+        assert 0 < hidden.mean() < 1
 
 
 def test_what_could_not_be_loaded_again_is_not_trained(study):

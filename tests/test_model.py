@@ -98,6 +98,17 @@ def test_padded_and_plain_agree_where_nothing_is_padded(model):
     torch.testing.assert_close(model(crops, order, padded=True), model(crops, order))
 
 
+def test_a_reconstruction_changes_the_hidden_voxels_alone(model):
+    crops, order = batch()
+    crops[0, :, :, 14:] = float("nan")
+    output, hidden = model.reconstruct(crops, order)
+    assert torch.equal(hidden, hidden_voxels(order))
+    assert torch.equal(output[~hidden].nan_to_num(9.0), crops[~hidden].nan_to_num(9.0))
+    assert output[hidden].isfinite().all()
+    error = torch.stack([(output[i] - crops[i])[hidden[i]].square().nanmean() for i in range(3)])
+    torch.testing.assert_close(model(crops, order, padded=True), error)
+
+
 def test_the_order_of_visible_tokens_does_not_matter(model):
     crops, order = batch(1)
     shuffled = torch.cat([order[:, : SIZE.visible].flip(1), order[:, SIZE.visible :].flip(1)], dim=1)

@@ -159,10 +159,24 @@ class MaskedAutoencoder(nn.Module):
             crops: shape (batch, D, H, W).
             tokens: shape (batch, n); tokens count in row-major order over the grid.
         """
-        lines = crops.reshape(-1, self.size.patch)  # a patch is patch^2 such runs of voxels
-        first = torch.arange(len(crops), device=crops.device, dtype=torch.int32) * (len(lines) // len(crops))
-        rows = self.lines[tokens] + first[:, None, None]
-        return lines.index_select(0, rows.reshape(-1)).view(*tokens.shape, self.size.patch**3)
+        lines = crops.reshape(-1, self.size.patch)
+        return lines.index_select(0, self._rows(tokens)).view(*tokens.shape, self.size.patch**3)
+
+    def _rows(self, tokens: Tensor) -> Tensor:
+        """Where the patches of tokens lie in a batch of crops, as patch^2 runs of voxels each."""
+        each = math.prod(self.size.crop) // self.size.patch
+        first = torch.arange(len(tokens), device=tokens.device, dtype=torch.int32) * each
+        return (self.lines[tokens] + first[:, None, None]).reshape(-1)
+
+    def reconstruct(self, crops: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops with their hidden patches as predicted, and which voxels those are; both of shape (batch, D, H, W)."""
+        shown, hidden = order.tensor_split([self.size.visible], dim=1)
+        predicted = self._predict(self.patches(crops, shown).nan_to_num(0.0), order)
+        output, mask = crops.clone(), torch.zeros_like(crops, dtype=torch.bool)
+        rows = self._rows(hidden)
+        output.view(-1, self.size.patch)[rows] = predicted.reshape(-1, self.size.patch).to(output.dtype)
+        mask.view(-1, self.size.patch)[rows] = True
+        return output, mask
 
     def forward(self, crops: Tensor, order: Tensor, padded: bool = False) -> Tensor:
         """The reconstruction loss of each crop: mean squared error over the voxels of its hidden patches.
@@ -177,7 +191,7 @@ class MaskedAutoencoder(nn.Module):
         """
         shown, hidden = order.tensor_split([self.size.visible], dim=1)
         visible = self.patches(crops, shown)
-        predicted = self._reconstruct(visible.nan_to_num(0.0) if padded else visible, order)
+        predicted = self._predict(visible.nan_to_num(0.0) if padded else visible, order)
         return _SquaredError.apply(predicted, self.patches(crops, hidden), padded)
 
     def encode(self, patches: Tensor, where: Tensor) -> Tensor:
@@ -192,7 +206,7 @@ class MaskedAutoencoder(nn.Module):
             tokens = block(tokens)
         return self.norm(tokens)
 
-    def _reconstruct(self, shown: Tensor, order: Tensor) -> Tensor:
+    def _predict(self, shown: Tensor, order: Tensor) -> Tensor:
         """Predictions for the hidden patches, in the order they are listed."""
         count = shown.shape[1]
         features = self.decoder_embed(self.encode(shown, order[:, :count]))
