@@ -25,7 +25,8 @@ from mixlang.spec.schema import Launch
 from runners.liveness import end_with, me
 from runners.store import Lease
 
-_PRELOAD = ["torch", "accelerate", "torch._dynamo", "runners.pretrain"]
+_PRELOAD = ["torch", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "runners.pretrain"]
+"""Modules that cannot be imported, an extra that is not installed, are passed over by the server."""
 
 
 _PATIENCE = 15.0

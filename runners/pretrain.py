@@ -36,6 +36,7 @@ from runners.model.checkpoint import describe, require_loadable, save_model
 from runners.model.mae import MAESize, MaskedAutoencoder
 from runners.schedule import learning_rate
 from runners.store import Heartbeat, Lease, RunStore
+from runners.tracking import Tracking, tracker_name
 
 _BEAT = 2.0
 """Seconds between heartbeats, each of which looks whether the loss is still finite."""
@@ -75,6 +76,7 @@ class Trainer:
 
     def __init__(self, plan: Plan, run: Run, store: Path, launch: Launch, beat: Callable[[Heartbeat], None]) -> None:
         from accelerate import Accelerator
+        from accelerate.utils import ProjectConfiguration
 
         self.plan, self.run, self.store, self.launch, self.beat = plan, run, RunStore(store), launch, beat
         self.recipe = plan.training["recipe"]
@@ -86,7 +88,10 @@ class Trainer:
                 "Use train.precision bf16 or fp32.",
             )
         self.accelerator = Accelerator(
-            mixed_precision={"fp32": "no"}.get(self.recipe["precision"], self.recipe["precision"]), cpu=on_cpu
+            mixed_precision={"fp32": "no"}.get(self.recipe["precision"], self.recipe["precision"]),
+            cpu=on_cpu,
+            log_with=tracker_name(launch.tracker),
+            project_config=ProjectConfiguration(logging_dir=str(self.store.folder(run.key) / "logs")),
         )
         processes = launch.processes_per_run
         if self.accelerator.num_processes != processes:
@@ -102,6 +107,7 @@ class Trainer:
         self.steps = run.budget // self.recipe["batch_size"]
         self.losses = torch.zeros(self.steps, device=self.accelerator.device)
         self.step, self.seconds = 0, 0.0
+        self.every = max(1, self.steps // 64)  # steps an entry of the curve
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """AdamW; weight decay on matrices only."""
@@ -176,6 +182,7 @@ class Trainer:
 
     def _steps(self, stop: StopRequest) -> None:
         branches, own = self._branches(), self._checkpoints(self.run)
+        tracking = Tracking(self.accelerator, self.run, self.recipe)
         begun = time.monotonic() - self.seconds
         beaten, watched, written, pause = time.monotonic(), self.step, time.monotonic(), CHECKPOINT_EVERY
         while self.step < self.steps:
@@ -185,7 +192,7 @@ class Trainer:
             if self.step in branches:
                 self.checkpoint(self._checkpoints(branches[self.step]))
             if now - beaten > _BEAT:
-                self._watch(watched, now - beaten)
+                self._watch(watched, now - beaten, tracking)
                 beaten, watched = now, self.step
             stopping = stop.requested and self.accelerator.is_main_process
             if stopping or now - written > pause:
@@ -194,7 +201,7 @@ class Trainer:
                 pause = max(CHECKPOINT_EVERY, (written - now) / CHECKPOINT_COST)
             if stopping:
                 raise Stopped
-        self._watch(watched, time.monotonic() - beaten)
+        self._watch(watched, time.monotonic() - beaten, tracking)
 
     def _checkpoints(self, run: Run) -> Checkpoints:
         return Checkpoints(self.store, run.key)
@@ -209,8 +216,8 @@ class Trainer:
             if self.store.result(run.key) is None and not self.store.checkpoints(run.key)
         }
 
-    def _watch(self, since: int, seconds: float) -> None:
-        """Say how the run is doing; the one moment at which the device is waited for."""
+    def _watch(self, since: int, seconds: float, tracking: Tracking) -> None:
+        """Say how the run is doing after its steps from `since` on; the one moment at which the device is waited for."""
         losses = self.losses[: self.step].cpu()
         broken = torch.nonzero(~losses.isfinite())
         if len(broken):
@@ -221,14 +228,19 @@ class Trainer:
             )
         samples = (self.step - since) * self.recipe["batch_size"]
         recent = losses[since:].mean().item() if samples else None
-        self.beat(Heartbeat(self.step / self.steps, recent, samples / max(seconds, 1e-9)))
+        speed = samples / max(seconds, 1e-9)
+        self.beat(Heartbeat(self.step / self.steps, recent, speed))
+        for seen, loss in self.curve()[since // self.every :]:
+            step = seen // self.recipe["batch_size"] - 1
+            rate = learning_rate(step, self.steps, self.recipe)
+            tracking.log(seen, {"loss": loss, "learning_rate": rate, "samples_per_second": speed})
 
     def curve(self) -> list[list[float]]:
-        """The training loss as [samples, mean loss since the last entry], about 64 entries."""
-        every = max(1, self.steps // 64)
-        means = self.losses[: self.steps - self.steps % every].double().view(-1, every).mean(1).tolist()
+        """The training loss so far as [samples, mean loss since the last entry], about 64 entries a run."""
+        whole = self.step - self.step % self.every
+        means = self.losses[:whole].double().view(-1, self.every).mean(1).tolist()
         size = self.recipe["batch_size"]
-        return [[(index + 1) * every * size, round(mean, 7)] for index, mean in enumerate(means)]
+        return [[(index + 1) * self.every * size, round(mean, 7)] for index, mean in enumerate(means)]
 
     def unwrapped(self) -> MaskedAutoencoder:
         """The bare model, which computes in full precision whatever the run's."""

@@ -299,6 +299,12 @@ class Launch(Section):
         description="branches: of runs that differ in budget alone (train.schedule wsd), the longest trains the common "
         "beginning for all; independent: each trains all of it. The results are the same to the last bit.",
     )
+    tracker: str = Field(
+        "auto",
+        pattern=r"^[a-z_]+$",
+        description="Where runs log: auto (TensorBoard where installed, below the run's folder), none, or the name of "
+        "any tracker of Accelerate, for example wandb.",
+    )
     max_parallel: int | Literal["auto"] = Field("auto", description="Runs at once; auto: as many as cores or devices.")
 
     @field_validator("max_parallel")
