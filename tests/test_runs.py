@@ -278,6 +278,25 @@ def test_a_failing_run_does_not_end_the_others(study, tmp_path):
     assert not store.held(bad_run.key)
 
 
+def test_a_run_killed_for_memory_is_named_and_the_others_go_on(study, tmp_path, monkeypatch):
+    plan, store = study[0], fresh(study, tmp_path)
+    runs = [run for run in plan.runs if run.budget in (320, 960)]
+    start, killed = ForkLauncher.start, []
+
+    def and_kill_the_first(self, run, *arguments):
+        started = start(self, run, *arguments)
+        if not killed:
+            killed.append(run)
+            started.process.kill()
+        return started
+
+    monkeypatch.setattr(ForkLauncher, "start", and_kill_the_first)
+    with pytest.raises(StageError, match=r"1 of 4 runs failed.*killed by SIGKILL, as the system does when memory"):
+        sweep(study, store, runs).execute()
+    assert [run for run in runs if store.result(run.key) is None] == killed
+    assert len(sweep(study, store, runs).execute()) == 4
+
+
 def test_an_interrupted_sweep_keeps_finished_runs_and_leaves_nothing_running(study, tmp_path):
     import psutil
 

@@ -177,9 +177,13 @@ def _model(spec: Spec, findings: _Findings) -> None:
         if width is not None and heads is not None and width % heads:
             path: Path_ = ("model", f"{part}heads")
             findings.error("MX0218", path, f"{heads} heads do not divide the {part.replace('_', ' ')}width {width}")
-    if spec.launch.processes_per_run > 1 and spec.train.batch_size % spec.launch.processes_per_run:
-        message = f"the batch of {spec.train.batch_size} does not divide over {spec.launch.processes_per_run} processes"
+    batch, processes, parts = spec.train.batch_size, spec.launch.processes_per_run, spec.launch.accumulate
+    if batch % processes:
+        message = f"the batch of {batch} does not divide over {processes} processes"
         findings.error("MX0219", ("launch", "processes_per_run"), message)
+    elif batch // processes % parts:
+        message = f"the {batch // processes} crops a process computes in each step do not divide into {parts} parts"
+        findings.error("MX0219", ("launch", "accumulate"), message)
 
 
 def _subjects(spec: Spec, findings: _Findings) -> None:
