@@ -55,6 +55,7 @@ def diagnostics(tmp_path, text):
         ("width: 48,", "width: 48, heads: 5,", "MX0218", "5,", "divide"),
         ("{phantom: {count: 12,", "{nifti: x, phantom: {count: 12,", "MX0105", "{nifti", "exactly one"),
         ("verify: {", "launch: {processes_per_run: 3}\nverify: {", "MX0219", "3}", "divide"),
+        ("verify: {", "launch: {processes_per_run: 2, accumulate: 3}\nverify: {", "MX0219", "3}", "the 4 crops"),
         ("{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}", "{nifti: x}", "MX0220", "x}", "own subject"),
     ],
 )
