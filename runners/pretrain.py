@@ -28,7 +28,7 @@ from mixlang.files import atomic_open
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.schema import Launch
 from runners.branches import branches_of, sample_order
-from runners.checkpoints import Checkpoint, Checkpoints
+from runners.checkpoints import Checkpoint, Checkpoints, capture, restore
 from runners.data.sampling import CropReader, mask_order, uniform
 from runners.evaluate import evaluate, reconstructions
 from runners.liveness import StopRequest
@@ -46,7 +46,6 @@ CHECKPOINT_EVERY = 60.0
 
 CHECKPOINT_COST = 0.01
 """Largest part of the time that may go into checkpoints; a slow disk gets fewer."""
-
 
 STOPPED = 128 + 15
 """Exit code of a run that SIGTERM ended after it left a checkpoint."""
@@ -181,7 +180,7 @@ class Trainer:
                 raise
 
     def _steps(self, stop: StopRequest) -> None:
-        branches, own = self._branches(), self._checkpoints(self.run)
+        branches = branches_of(self.plan, self.run) if self.launch.ladder == "branches" else {}
         tracking = Tracking(self.accelerator, self.run, self.recipe)
         begun = time.monotonic() - self.seconds
         beaten, watched, written, pause = time.monotonic(), self.step, time.monotonic(), CHECKPOINT_EVERY
@@ -190,31 +189,23 @@ class Trainer:
             now = time.monotonic()
             self.seconds = now - begun
             if self.step in branches:
-                self.checkpoint(self._checkpoints(branches[self.step]))
+                self._leave_branch(branches[self.step])
             if now - beaten > _BEAT:
                 self._watch(watched, now - beaten, tracking)
                 beaten, watched = now, self.step
             stopping = stop.requested and self.accelerator.is_main_process
             if stopping or now - written > pause:
-                self.checkpoint(own)
+                self.checkpoint(self.run)
                 written = time.monotonic()
                 pause = max(CHECKPOINT_EVERY, (written - now) / CHECKPOINT_COST)
             if stopping:
                 raise Stopped
         self._watch(watched, time.monotonic() - beaten, tracking)
 
-    def _checkpoints(self, run: Run) -> Checkpoints:
-        return Checkpoints(self.store, run.key)
-
-    def _branches(self) -> dict[int, Run]:
-        """Shorter runs to leave a checkpoint for, by step: those that have neither a result nor a checkpoint."""
-        if self.launch.ladder != "branches":
-            return {}
-        return {
-            step: run
-            for step, run in branches_of(self.plan, self.run).items()
-            if self.store.result(run.key) is None and not self.store.checkpoints(run.key)
-        }
+    def _leave_branch(self, run: Run) -> None:
+        """A checkpoint for a shorter run to go on from, unless it has gone further by itself."""
+        if self.store.result(run.key) is None and not self.store.checkpoints(run.key):
+            self.checkpoint(run)
 
     def _watch(self, since: int, seconds: float, tracking: Tracking) -> None:
         """Say how the run is doing after its steps from `since` on; the one moment at which the device is waited for."""
@@ -250,50 +241,39 @@ class Trainer:
 
     # Its checkpoints
 
-    def checkpoint(self, where: Checkpoints) -> None:
-        """Leave a checkpoint; a disk that refuses it, or a state that is not finite any more, does not end the run."""
+    def checkpoint(self, run: Run) -> None:
+        """Leave a checkpoint for a run, this one or a branch of it.
+
+        A disk that refuses it does not end the run, and a state that is not finite any more is never written.
+        """
         if not self.accelerator.is_main_process:
             return
-        tensors = self._state()
+        tensors = {**capture(self.model, self.optimizer), "losses": self.losses[: self.step]}
         if not bool(torch.stack([value.isfinite().all() for value in tensors.values()]).all()):
             say(f"step {self.step}: the state is not finite any more; no checkpoint is made of it")
             return
-        seconds = self.seconds if where.run == self.run.key else 0.0
-        scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
+        notes = {
+            "seconds": self.seconds if run == self.run else 0.0,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+        }
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         try:
-            where.save(Checkpoint(self.step, tensors, {"seconds": seconds, "scaler": scaler}))
+            Checkpoints(self.store, run.key).save(Checkpoint(self.step, tensors, notes))
         except MixlangError as error:
             say(f"step {self.step}: no checkpoint, the run goes on without: {error}. {error.hint}")
 
-    def _state(self) -> dict[str, Tensor]:
-        """Weights, optimizer state and losses so far, by name."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-        return {**tensors, "losses": self.losses[: self.step]}
-
     def resume(self) -> None:
         """Go on from the newest intact checkpoint, if there is one."""
-        found = self._checkpoints(self.run).latest()
+        found = Checkpoints(self.store, self.run.key).latest()
         self.accelerator.wait_for_everyone()  # all processes have read the same file
         if found is None:
             return
         self.step, self.seconds = found.step, found.notes["seconds"]
         self.losses[: self.step] = found.tensors["losses"].to(self.losses.device)
-        self.model.load_state_dict(_part(found.tensors, "model."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _part(found.tensors, "optimizer.").items():
-            index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        restore(self.model, self.optimizer, found.tensors)
         if self.accelerator.scaler and found.notes["scaler"]:
             self.accelerator.scaler.load_state_dict(found.notes["scaler"])
         say(f"going on at step {self.step} of {self.steps}")
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def train_run(plan: Plan, run: Run, store: Path, launch: Launch, lease: Lease | None, study: str = "") -> None:
