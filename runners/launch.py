@@ -114,7 +114,8 @@ class _Launched:
 
     def terminate(self) -> None:
         # The launcher itself would die at once and leave its processes to finish unobserved; it ends when they do.
-        for process in self._descendants():
+        processes = self._descendants()
+        for process in processes or [self.process]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
 
