@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from mixlang.plan.build import Plan
 from runners.data.sampling import CropReader, mask_order, uniform
@@ -14,41 +17,78 @@ from runners.model.mae import MaskedAutoencoder, mean_loss
 _BATCH = 64
 
 
+class FixedCrops:
+    """The held-out crops of a domain with their masks.
+
+    They depend on the plan's evaluation seed and the volume alone, so differences between runs are paired.
+
+    Args:
+        plan: names the validation volumes.
+        store: root of the store.
+        domain: which domain.
+        tokens: patches in a crop.
+    """
+
+    def __init__(self, plan: Plan, store: Path, domain: str, tokens: int) -> None:
+        keys, settings = plan.domains[domain]["validation"], plan.training["evaluation"]
+        counters = np.arange(settings["crops"])
+        self.reader = CropReader(store, keys, plan.training["crop"])
+        self.volumes = np.repeat(np.arange(len(keys)), settings["crops"])
+        # One stream a volume, named by its key: adding a volume leaves the crops of the others as they were.
+        self.places = np.concatenate([uniform(settings["seed"], f"evaluate {key}", counters, 3) for key in keys])
+        self.orders = np.concatenate(
+            [mask_order(settings["seed"], f"evaluate mask {key}", counters, tokens) for key in keys]
+        )
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def read(self, part: slice) -> tuple[Tensor, Tensor, bool]:
+        """Some of the crops, orders of their tokens, and whether any voxel is padding."""
+        volumes = self.volumes[part]
+        crops = torch.from_numpy(self.reader.read(volumes, self.places[part]))
+        return crops, torch.from_numpy(self.orders[part]), self.reader.any_padded(volumes)
+
+
 @torch.no_grad()
 def evaluate(
     model: MaskedAutoencoder, plan: Plan, store: Path, device: torch.device
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The held-out loss of a model on each domain.
 
-    Crops and masks depend on the plan's evaluation seed and the volume alone, so differences between runs are paired.
-
     Returns:
         The mean masked reconstruction loss by domain, and the loss of predicting each crop's visible mean.
     """
-    settings = plan.training["evaluation"]
     model.eval()
     losses, means = {}, {}
-    for name, data in plan.domains.items():
-        reader = CropReader(store, data["validation"], plan.training["crop"])
-        volumes = np.repeat(np.arange(len(data["validation"])), settings["crops"])
-        # One stream a volume, named by its key: adding a volume leaves the crops of the others as they were.
-        lanes = [
-            uniform(settings["seed"], f"evaluate {key}", np.arange(settings["crops"]), 3) for key in data["validation"]
-        ]
-        places = np.concatenate(lanes)
-        orders = np.concatenate(
-            [
-                mask_order(settings["seed"], f"evaluate mask {key}", np.arange(settings["crops"]), model.size.tokens)
-                for key in data["validation"]
-            ]
-        )
+    for name in plan.domains:
+        fixed = FixedCrops(plan, store, name, model.size.tokens)
         scores = []
-        for start in range(0, len(volumes), _BATCH):
-            part = slice(start, start + _BATCH)
-            crops = torch.from_numpy(reader.read(volumes[part], places[part])).to(device)
-            order = torch.from_numpy(orders[part]).to(device)
-            loss = model(crops, order, padded=reader.any_padded(volumes[part]))
+        for start in range(0, len(fixed), _BATCH):
+            crops, order, padded = fixed.read(slice(start, start + _BATCH))
+            crops, order = crops.to(device), order.to(device)
+            loss = model(crops, order, padded)
             scores.append(torch.stack([loss, mean_loss(model, crops, order)]).double().cpu())
         total = torch.cat(scores, dim=1).mean(dim=1)
         losses[name], means[name] = float(total[0]), float(total[1])
     return losses, means
+
+
+@torch.no_grad()
+def reconstructions(model: MaskedAutoencoder, plan: Plan, store: Path, device: torch.device) -> dict[str, NDArray[Any]]:
+    """What a model makes of the first held-out crop of each domain, to be looked at.
+
+    Returns:
+        For each domain, its middle axial slice as `DOMAIN.input`, `DOMAIN.hidden` (which voxels were hidden) and
+        `DOMAIN.output` (hidden voxels as predicted, the others as they are), each of shape (D, H).
+    """
+    model.eval()
+    found: dict[str, NDArray[Any]] = {}
+    for name in plan.domains:
+        crops, order, _ = FixedCrops(plan, store, name, model.size.tokens).read(slice(0, 1))
+        output, hidden = model.reconstruct(crops.to(device), order.to(device))
+        middle = crops.shape[-1] // 2
+        for kind, volume in (("input", crops), ("hidden", hidden), ("output", output)):
+            slice_ = volume[0, :, :, middle].cpu().numpy()
+            found[f"{name}.{kind}"] = slice_ if kind == "hidden" else slice_.astype(np.float16)
+    return found

@@ -18,11 +18,19 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
-from mixlang.plan.build import Plan, Run
+import psutil
+
+from mixlang.plan.build import Run
+from mixlang.spec.schema import Launch
 from runners.liveness import end_with, me
 from runners.store import Lease
 
-_PRELOAD = ["torch", "accelerate", "torch._dynamo", "runners.pretrain"]
+_PRELOAD = ["torch", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "runners.pretrain"]
+"""Modules that cannot be imported, an extra that is not installed, are passed over by the server."""
+
+
+_PATIENCE = 15.0
+"""Seconds a run has to leave a checkpoint when it is asked to end."""
 
 
 class Started(Protocol):
@@ -32,7 +40,10 @@ class Started(Protocol):
         """Its exit code, or None while it runs."""
 
     def terminate(self) -> None:
-        """Ask it to end, and wait a little for it; then kill it."""
+        """Ask it to end; it leaves a checkpoint first."""
+
+    def join(self) -> None:
+        """Wait a little for it to end, then kill it."""
 
 
 class Launcher(Protocol):
@@ -51,7 +62,9 @@ class _Forked:
 
     def terminate(self) -> None:
         self.process.terminate()
-        self.process.join(5)
+
+    def join(self) -> None:
+        self.process.join(_PATIENCE)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -63,22 +76,23 @@ class ForkLauncher:
     Args:
         plan: path of the plan.
         store: root of the store.
+        launch: how runs are executed.
     """
 
-    def __init__(self, plan: Path, store: Path) -> None:
-        self.plan, self.store = plan, store
+    def __init__(self, plan: Path, store: Path, launch: Launch) -> None:
+        self.plan, self.store, self.launch = plan, store, launch
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(_PRELOAD)
 
     def start(self, run: Run, lease: Lease, slot: int) -> Started:
         """Start a run."""
-        arguments = (self.plan, run.as_dict(), self.store, lease.path, me())
+        arguments = (self.plan, run.as_dict(), self.store, self.launch.model_dump_json(), lease.path, me())
         process = self.context.Process(target=_run_forked, args=arguments, name=run.key[:12], daemon=True)
         process.start()
         return _Forked(process)
 
 
-def _run_forked(plan: Path, run: dict, store: Path, lease: Path, sweep: str) -> None:
+def _run_forked(plan: Path, run: dict, store: Path, launch: str, lease: Path, sweep: str) -> None:
     log = os.open(lease.with_name("log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -87,7 +101,8 @@ def _run_forked(plan: Path, run: dict, store: Path, lease: Path, sweep: str) -> 
     end_with([sweep])
     from runners.pretrain import execute
 
-    sys.exit(execute(Plan.read(plan), Run.from_dict(run), store, 1, Lease(lease)))
+    settings = Launch.model_validate_json(launch)
+    sys.exit(execute(plan, Run.from_dict(run), store, settings, Lease(lease)))
 
 
 @dataclass
@@ -98,12 +113,26 @@ class _Launched:
         return self.process.poll()
 
     def terminate(self) -> None:
-        for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(patience)
-                return
+        # The launcher itself would die at once and leave its processes to finish unobserved; it ends when they do.
+        processes = self._descendants()
+        for process in processes or [self.process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+
+    def join(self) -> None:
+        try:
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            for process in [*self._descendants(), psutil.Process(self.process.pid)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.process.wait()
+
+    def _descendants(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
 
 
 class AccelerateLauncher:
@@ -112,13 +141,14 @@ class AccelerateLauncher:
     Args:
         plan: path of the plan.
         store: root of the store.
-        processes: processes a run.
+        launch: how runs are executed.
         precision: the run's mixed precision.
         devices: accelerators of this machine; 0 for CPU.
     """
 
-    def __init__(self, plan: Path, store: Path, processes: int, precision: str, devices: int) -> None:
-        self.plan, self.store, self.processes, self.devices = plan, store, processes, devices
+    def __init__(self, plan: Path, store: Path, launch: Launch, precision: str, devices: int) -> None:
+        self.plan, self.store, self.launch, self.devices = plan, store, launch, devices
+        self.processes = launch.processes_per_run
         self.precision = {"fp32": "no"}.get(precision, precision)
 
     def command(self) -> list[str]:
@@ -139,7 +169,7 @@ class AccelerateLauncher:
             "MIXLANG_RUN": json.dumps(run.as_dict()),
             "MIXLANG_LEASE": str(lease.path),
             "MIXLANG_SWEEP": me(),
-            "MIXLANG_PROCESSES": str(self.processes),
+            "MIXLANG_LAUNCH": self.launch.model_dump_json(),
         }
         if self.devices:
             first = slot * self.processes

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from types import FrameType, TracebackType
 
 import psutil
 
@@ -27,6 +28,12 @@ def alive(who: str) -> bool:
         return abs(process.create_time() - float(created)) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ValueError):
         return False
+
+
+def parent() -> str:
+    """The process that started this one, as `me` would write it."""
+    process = psutil.Process(os.getppid())
+    return f"{process.pid}:{process.create_time()}"
 
 
 def masters() -> list[str]:
@@ -55,3 +62,30 @@ def end_with(whom: list[str], number: int = signal.SIGTERM) -> None:
         os._exit(143)
 
     threading.Thread(target=watch, name="liveness", daemon=True).start()
+
+
+class StopRequest:
+    """While it is open, SIGTERM does not end the process but asks it to end at a good moment.
+
+    Args:
+        patient: whether this process has something to save. One that has not is ended a little later anyway, in
+            case it waits for one that has gone.
+    """
+
+    _PATIENCE = 10
+    """Seconds."""
+
+    def __init__(self, patient: bool = True) -> None:
+        self.patient, self.requested = patient, False
+
+    def __enter__(self) -> StopRequest:
+        self._previous = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        signal.signal(signal.SIGTERM, self._previous)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        if not self.patient:
+            signal.alarm(self._PATIENCE)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from mixlang.console import duration
 from mixlang.errors import MixlangError
 from mixlang.files import read_json
-from mixlang.plan.build import Plan
+from mixlang.plan.build import Plan, Run
 from mixlang.plan.workspace import Study, Workspace
-from runners.store import RunStore
+from runners.store import Heartbeat, RunStore
 
 _TABLES = ("runs.json", "verification.json")
 
@@ -68,7 +69,7 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
         if run.key in done:
             status["done"] += 1
         elif store.held(run.key):
-            status["running"].append({"run": run.as_dict(), "progress": store.progress(run.key)})
+            status["running"].append({"run": run.as_dict(), **_progress(run, store.heartbeat(run.key))})
         elif (reason := store.failure(run.key)) is not None:
             status["failed"].append({"run": run.as_dict(), "reason": reason})
     published = study.file("published.json")
@@ -76,6 +77,21 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
         value = read_json(published)
         status["published"] = f"{value['name']}@v{value['version']}"
     return status
+
+
+def _progress(run: Run, beat: Heartbeat) -> dict[str, float | None]:
+    """How a running run is doing, for programs: seconds left are of training alone."""
+    left = run.budget * (1 - beat.fraction) / beat.speed if beat.speed else None
+    return {"progress": beat.fraction, "loss": beat.loss, "samples_per_second": beat.speed, "seconds_left": left}
+
+
+def _doing(item: dict[str, Any]) -> str:
+    if item["loss"] is None or item["seconds_left"] is None:
+        return f"{item['progress']:.0%}"
+    return (
+        f"{item['progress']:.0%}, loss {item['loss']:.4f}, {item['samples_per_second']:,.0f} samples/s, "
+        f"about {duration(item['seconds_left'])} left"
+    )
 
 
 def show_status(found: list[dict[str, Any]]) -> None:
@@ -90,7 +106,7 @@ def show_status(found: list[dict[str, Any]]) -> None:
         )
         for item in status["running"]:
             amounts = " + ".join(f"{name} {count:,}" for name, count in item["run"]["amounts"].items() if count)
-            print(f"  running  {amounts}, seed {item['run']['seed']}: {item['progress']:.0%}")
+            print(f"  running  {amounts}, seed {item['run']['seed']}: {_doing(item)}")
         for item in status["failed"]:
             print(f"  failed   {item['run']['key'][:12]}: {item['reason']}")
 

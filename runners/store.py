@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,21 @@ from runners.liveness import alive, me
 
 _STALE_AFTER = 60.0
 """Seconds without a heartbeat after which the lease of another machine counts as abandoned."""
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """How a run in progress is doing.
+
+    Attributes:
+        fraction: of its optimizer steps that are done.
+        loss: mean training loss since the heartbeat before; None before the first step.
+        speed: samples a second since then.
+    """
+
+    fraction: float = 0.0
+    loss: float | None = None
+    speed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +58,14 @@ class RunStore:
         return value if isinstance(value, dict) and value.get("key") == key else None
 
     def finish(self, key: str, result: dict[str, Any]) -> None:
-        """Declare a run finished; everything else it wrote must be on disk by then."""
+        """Declare a run finished; everything else it wrote must be on disk by then. Its checkpoints are dropped."""
         write_json(self.folder(key) / "result.json", {**result, "key": key})
+        for path in (*self.checkpoints(key), *self.folder(key).glob("diverged-*.safetensors")):
+            path.unlink(missing_ok=True)
+
+    def checkpoints(self, key: str) -> list[Path]:
+        """The checkpoints an unfinished run has left, newest first."""
+        return sorted(self.folder(key).glob("checkpoint-*.safetensors"), reverse=True)
 
     def fail(self, key: str, reason: str) -> None:
         """Note why a run failed, for the sweep's report; a later attempt overwrites it."""
@@ -55,12 +76,12 @@ class RunStore:
         path = self.folder(key) / "failure.json"
         return str(read_json(path)["reason"]) if path.exists() else None
 
-    def progress(self, key: str) -> float:
-        """Fraction of an unfinished run that is done, as it last said itself."""
+    def heartbeat(self, key: str) -> Heartbeat:
+        """How an unfinished run is doing, as it last said itself."""
         try:
-            return float((self.folder(key) / "progress").read_text())
-        except (OSError, ValueError):
-            return 0.0
+            return Heartbeat(**json.loads((self.folder(key) / "progress").read_text()))
+        except (OSError, ValueError, TypeError):
+            return Heartbeat()
 
     def held(self, key: str) -> bool:
         """Whether somebody who is alive holds the lease of a run."""
@@ -84,8 +105,8 @@ class RunStore:
             return None
         with os.fdopen(handle, "w") as file:
             json.dump({"host": socket.gethostname(), "process": me()}, file)
-        for name in ("failure.json", "progress"):
-            (folder / name).unlink(missing_ok=True)
+        for stale in (folder / "failure.json", folder / "progress", *folder.glob(".*.tmp")):
+            stale.unlink(missing_ok=True)
         return Lease(path)
 
     def keys(self) -> list[str]:
@@ -103,12 +124,12 @@ class Lease:
 
     path: Path
 
-    def beat(self, fraction: float) -> None:
-        """Say that the run is alive and how far it is."""
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Say that the run is alive and how it is doing."""
         with contextlib.suppress(OSError):  # a missed beat must never end a run
             os.utime(self.path)
             temporary = self.path.with_name("progress.new")
-            temporary.write_text(f"{fraction:.4f}")
+            temporary.write_text(json.dumps(asdict(heartbeat)))
             temporary.replace(self.path.with_name("progress"))
 
     def release(self) -> None:

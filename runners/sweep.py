@@ -40,6 +40,7 @@ class Sweep:
         known: results from committed tables, by key.
         ahead: samples that later stages will still train, for the estimate of what remains.
         before_training: called once if anything has to be trained.
+        trunks: by key of a run that is to branch off another, the key of that other and the samples they share.
     """
 
     plan: Plan
@@ -53,6 +54,7 @@ class Sweep:
     before_training: Callable[[], object] = lambda: None
     stop: int = 0
     broken: int = 0
+    trunks: dict[str, tuple[str, int]] = field(default_factory=dict, init=False)
 
     def execute(self) -> list[dict[str, Any]]:
         """Train what is missing; returns a row for each run, in the order of `runs`.
@@ -83,10 +85,11 @@ class Sweep:
 
     def _train(self, waiting: list[Run], progress: Progress) -> None:
         launcher, slots = self._launcher()
+        self.trunks = self._branchings(waiting)
         free = list(range(slots))
         running: dict[int, tuple[Run, Lease, Started]] = {}
         failed: list[str] = []
-        clock = _Clock(sum(run.budget for run in waiting), self.ahead)
+        clock = _Clock(sum(self._own_samples(run) for run in waiting), self.ahead)
         total = len(waiting)
         previous = [(number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
@@ -99,12 +102,14 @@ class Sweep:
                 self._start(waiting, free, running, launcher)
                 time.sleep(_POLL)
                 self._collect(waiting, free, running, failed, clock)
-                partial = sum(run.budget * self.store.progress(run.key) for run, _, _ in running.values())
+                partial = sum(self._own_samples_done(run) for run, _, _ in running.values())
                 done = total - len(waiting) - len(running)
                 progress.show(f"{done} of {total} runs, {clock.text(partial)}", clock.fraction(partial))
         finally:
-            for _, lease, started in running.values():
+            for _, _, started in running.values():
                 started.terminate()
+            for _, lease, started in running.values():
+                started.join()
                 lease.release()
             for number, handler in previous:
                 signal.signal(number, handler)
@@ -130,15 +135,43 @@ class Sweep:
         asked = os.environ.get("MIXLANG_JOBS") or launch.max_parallel
         slots = max(1, limit) if asked == "auto" else int(asked)
         if fork:
-            return ForkLauncher(self.plan_path, self.store.root), slots
-        precision = recipe["precision"]
-        return AccelerateLauncher(self.plan_path, self.store.root, launch.processes_per_run, precision, devices), slots
+            return ForkLauncher(self.plan_path, self.store.root, launch), slots
+        return AccelerateLauncher(self.plan_path, self.store.root, launch, recipe["precision"], devices), slots
+
+    def _branchings(self, waiting: list[Run]) -> dict[str, tuple[str, int]]:
+        """Which of the waiting runs branch off which other one."""
+        if self.launch.ladder != "branches":
+            return {}
+        from runners.branches import shared_samples, trunk_of
+
+        keys = {run.key for run in waiting}
+        found = [(run, trunk_of(self.plan, run)) for run in waiting]
+        return {
+            run.key: (trunk.key, shared_samples(self.plan, run))
+            for run, trunk in found
+            if trunk is not None and trunk.key in keys
+        }
+
+    def _own_samples(self, run: Run) -> int:
+        """Samples a run trains itself, those of its trunk left out."""
+        return run.budget - self.trunks.get(run.key, ("", 0))[1]
+
+    def _own_samples_done(self, run: Run) -> float:
+        left = run.budget * (1 - self.store.heartbeat(run.key).fraction)
+        return max(0.0, self._own_samples(run) - left)
+
+    def _awaits_trunk(self, run: Run, waiting: list[Run], running: dict) -> bool:
+        """Whether the checkpoint a run is to branch off is still to come."""
+        coming = {item.key for item in waiting} | {item.key for item, _, _ in running.values()}
+        return self.trunks.get(run.key, ("", 0))[0] in coming and not self.store.checkpoints(run.key)
 
     def _start(self, waiting: list[Run], free: list[int], running: dict, launcher: Launcher) -> None:
         """Fill the free slots; a run that another sweep holds is left waiting."""
         for run in list(waiting):
             if not free:
                 return
+            if self._awaits_trunk(run, waiting, running):
+                continue
             lease = self.store.claim(run.key)
             if lease is not None:
                 waiting.remove(run)
@@ -162,7 +195,7 @@ class Sweep:
         for run in list(waiting):
             if self.store.result(run.key) is not None:
                 waiting.remove(run)
-                clock.finish(run.budget)
+                clock.finish(self._own_samples(run))
         for slot, (run, lease, started) in list(running.items()):
             code = started.poll()
             if code is None:
@@ -170,11 +203,19 @@ class Sweep:
             del running[slot]
             free.append(slot)
             lease.release()
-            clock.finish(run.budget)
+            clock.finish(self._own_samples(run))
             if self.store.result(run.key) is None:
-                reason = self.store.failure(run.key) or f"ended with exit code {code} and left no result"
+                reason = self.store.failure(run.key) or _ending(code)
                 log = self.store.folder(run.key) / "log.txt"
                 failed.append(f"{describe(run)}: {reason} (log: {log})")
+
+
+def _ending(code: int) -> str:
+    """Why a run that said nothing is gone."""
+    if code >= 0:
+        return f"ended with exit code {code} and left no result"
+    cause = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
+    return f"killed by {signal.Signals(-code).name}{cause}; it goes on at its last checkpoint"
 
 
 def describe(run: Run) -> str:

@@ -74,6 +74,26 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """The small spec's plan with its volumes prepared: (plan, its path, store)."""
+    from mixlang.files import write_json
+    from mixlang.plan.build import Plan, compile_plan
+    from mixlang.spec import load_spec
+    from mixlang.spec.locations import Locations
+    from runners.data.scan import scan
+    from runners.data.volumes import prepare
+
+    root = tmp_path_factory.mktemp("study")
+    (root / "spec.yaml").write_text(SMALL_SPEC)
+    spec = load_spec(root / "spec.yaml").spec
+    store = root / "store"
+    plan = compile_plan(spec, scan(spec, Locations(root, {}), store, 1)).plan
+    prepare(plan.volumes, store, Locations(root, {}), 2)
+    write_json(root / "plan.json", plan.as_dict())
+    return Plan.read(root / "plan.json"), root / "plan.json", store
+
+
+@pytest.fixture(scope="session")
 def realpack() -> Path:
     """The pack of real volumes; tests that need it skip, saying so, where it is absent."""
     path = Path(os.environ.get("MIXLANG_REALPACK") or ROOT.parent / "shared" / "data" / "realpack")

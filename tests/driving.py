@@ -1,6 +1,9 @@
-"""Driving a workspace as a user does: git, edits, and what has been trained."""
+"""Driving a workspace as a user does: git, edits, and what has been trained; and sweeps of the `study` fixture."""
 
+import os
 import subprocess
+
+from mixlang.spec.schema import Launch
 
 
 def git(*arguments, cwd):
@@ -17,3 +20,18 @@ def edit(root, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def fresh(study, tmp_path):
+    """A store with the study's volumes and no runs."""
+    from runners.store import RunStore
+
+    (tmp_path / "store").mkdir(parents=True)
+    os.symlink(study[2] / "volumes", tmp_path / "store" / "volumes")
+    return RunStore(tmp_path / "store")
+
+
+def sweep(study, store, runs, **launch):
+    from runners.sweep import Sweep
+
+    return Sweep(study[0], study[1], runs, store, Launch(**launch), "sweep")

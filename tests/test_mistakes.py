@@ -207,6 +207,7 @@ MISTAKES = [
     ("width: 48,", "width: 50,", "MX0218", "50,", "3 heads of the preset vit_micro"),
     ("decoder_width: 24", "decoder_width: 25", "MX0218", "25", "use decoder_heads: 1"),
     ("verify: {", "launch: {processes_per_run: 3}\nverify: {", "MX0219", "3}", "use 2"),
+    ("verify: {", "launch: {processes_per_run: 2, accumulate: 3}\nverify: {", "MX0219", "3}", "use 2"),
     (PHANTOM, "{nifti: x}", "MX0220", "x}", "own subject"),
     ("modality: ct,", "modality: ct, cost: 2,", "MX0221", "additive", "costs are equal"),
     (CAP, "objective: {minimize: robust}\nlaw: {draws: 3}", "MX0222", "3}", "at least 10"),

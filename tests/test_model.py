@@ -1,14 +1,20 @@
 """The masked autoencoder: what is hidden is what is scored, on grids that are not cubes."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from mixlang.errors import InputError
+from mixlang.plan.cost import flops_per_sample
 from runners.model.checkpoint import load_model, save_model
 from runners.model.mae import MAESize, MaskedAutoencoder, mean_loss, sincos_positions
 
 SIZE = MAESize((8, 12, 20), 4, 0.7, 48, 2, 3, 24, 1, 3)
+CONFIG = {"size": asdict(SIZE)}
 
 
 @pytest.fixture
@@ -43,9 +49,7 @@ def test_counts():
 def test_the_encoder_never_sees_hidden_voxels(model):
     crops, order = batch()
     changed = torch.where(hidden_voxels(order), crops + 10, crops)
-    patches, again = (
-        model.patchify(item)[torch.arange(3)[:, None], order[:, : SIZE.visible]] for item in (crops, changed)
-    )
+    patches, again = (model.patches(item, order[:, : SIZE.visible]) for item in (crops, changed))
     assert torch.equal(patches, again)
 
 
@@ -94,6 +98,17 @@ def test_padded_and_plain_agree_where_nothing_is_padded(model):
     torch.testing.assert_close(model(crops, order, padded=True), model(crops, order))
 
 
+def test_a_reconstruction_changes_the_hidden_voxels_alone(model):
+    crops, order = batch()
+    crops[0, :, :, 14:] = float("nan")
+    output, hidden = model.reconstruct(crops, order)
+    assert torch.equal(hidden, hidden_voxels(order))
+    assert torch.equal(output[~hidden].nan_to_num(9.0), crops[~hidden].nan_to_num(9.0))
+    assert output[hidden].isfinite().all()
+    error = torch.stack([(output[i] - crops[i])[hidden[i]].square().nanmean() for i in range(3)])
+    torch.testing.assert_close(model(crops, order, padded=True), error)
+
+
 def test_the_order_of_visible_tokens_does_not_matter(model):
     crops, order = batch(1)
     shuffled = torch.cat([order[:, : SIZE.visible].flip(1), order[:, SIZE.visible :].flip(1)], dim=1)
@@ -120,6 +135,17 @@ def test_it_learns_a_constant_per_crop(model):
     assert loss < 0.2
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_operations_are_counted_as_they_are_done(depth):
+    """Attention is written out, because the counter does not see the fused one on a CPU."""
+    size = replace(SIZE, decoder_depth=depth)
+    model, (crops, order) = MaskedAutoencoder(size), batch()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(crops, order).mean().backward()
+    sizes = {name: value for name, value in asdict(size).items() if name != "crop"}
+    assert counter.get_total_flops() == 3 * flops_per_sample({"model": sizes, "crop": size.crop})
+
+
 def test_mean_loss_is_the_variance_about_the_visible_mean(model):
     crops, order = batch()
     hidden = hidden_voxels(order)
@@ -135,7 +161,7 @@ def test_positions_tell_all_tokens_apart():
 
 
 def test_a_checkpoint_gives_the_same_model(model, tmp_path):
-    save_model(model, tmp_path / "m.safetensors", {"run": "x"})
+    save_model(model, tmp_path / "m.safetensors", CONFIG)
     crops, order = batch()
     torch.testing.assert_close(load_model(tmp_path / "m.safetensors")(crops, order), model.eval()(crops, order))
 
@@ -151,7 +177,7 @@ def test_a_broken_checkpoint_is_named(tmp_path, data):
 
 def test_a_truncated_checkpoint_is_named(model, tmp_path):
     path = tmp_path / "m.safetensors"
-    save_model(model, path, {})
+    save_model(model, path, CONFIG)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match="not a readable"):
         load_model(path)

@@ -9,6 +9,8 @@ import pytest
 from conftest import SMALL_SPEC, dvc, mixlang
 from driving import edit, git, results
 
+from runners.store import Heartbeat, RunStore
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -69,6 +71,19 @@ def test_a_second_run_trains_nothing_and_dvc_is_clean(study):
     assert git("status", "--porcelain", cwd=study) == ""
     assert (study / "registry" / "small" / "v1").is_dir()
     assert not (study / "registry" / "small" / "v2").exists()
+
+
+def test_status_says_how_a_running_run_is_doing(study):
+    (study / "build/small/runs.json").unlink()
+    run = json.loads((study / "build/small/plan.json").read_text())["runs"][0]
+    store = RunStore(study / ".mixlang")
+    store.forget(run["key"])
+    store.claim(run["key"]).beat(Heartbeat(0.5, 0.1234, 40.0))
+    said = mixlang("status", cwd=study).stdout
+    assert "9 of 10 probe runs done, 1 running" in said
+    assert "running  ct 320, seed 0: 50%, loss 0.1234, 40 samples/s, about 4 s left" in said
+    (found,) = json.loads(mixlang("status", "--format", "json", cwd=study).stdout)
+    assert found["running"][0]["seconds_left"] == 4.0
 
 
 def stages_run(output):

@@ -24,7 +24,7 @@ from mixlang.spec.schema import Spec
 # Raised when the same inputs would give other results; part of every identity. Not a file hash: a renamed
 # variable must not retrain a study.
 PREPROCESSING_VERSION = 2
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 EVALUATION_VERSION = 1
 
 

@@ -254,6 +254,12 @@ def _processes(spec: Spec, findings: _Findings) -> None:
         divisors = [number for number in range(1, min(batch, 1024) + 1) if batch % number == 0]
         nearest = min(divisors, key=lambda number: (abs(number - processes), number))
         findings.error("MX0219", ("launch", "processes_per_run"), message, f"use {nearest}")
+    elif batch // processes % spec.launch.accumulate:
+        part, parts = batch // processes, spec.launch.accumulate
+        message = f"the {part} crops a process computes in each step do not divide into {parts} parts"
+        divisors = [number for number in range(1, part + 1) if part % number == 0]
+        nearest = min(divisors, key=lambda number: (abs(number - parts), number))
+        findings.error("MX0219", ("launch", "accumulate"), message, f"use {nearest}")
 
 
 def _sources(spec: Spec, findings: _Findings) -> None:

@@ -265,7 +265,7 @@ class Model(Section):
 
 
 class Train(Section):
-    """One recipe for every run: constant learning rate after warmup, linear decay at the end (WSD)."""
+    """One recipe for every run, whatever its budget."""
 
     batch_size: int = _key(
         64, "Crops an optimizer step, over all processes; budgets are whole batches.", 64, "crops", ge=1, le=65_536
@@ -279,8 +279,13 @@ class Train(Section):
     )
     clip_norm: float = _key(1.0, "Largest gradient norm; larger ones are scaled down.", 1.0, "gradient norm", gt=0)
     warmup_steps: int = _key(50, "Steps of linear warmup; at most half of the smallest run.", 50, "steps", ge=0)
+    schedule: Literal["wsd", "cosine"] = _key(
+        "wsd",
+        "Learning rate after the warmup. wsd: constant, then linear decay to zero; cosine: half a cosine.",
+        "wsd",
+    )
     decay_fraction: float = _key(
-        0.2, "Last part of a run, decaying linearly to zero.", 0.2, "fraction of the run", ge=0, le=1
+        0.2, "wsd only: last part of a run, decaying linearly to zero.", 0.2, "fraction of the run", ge=0, le=1
     )
     flips: bool = _key(True, "Random flips along each axis.", False)
     precision: Literal["fp32", "bf16", "fp16"] = _key("fp32", "Mixed precision of the training step.", "bf16")
@@ -455,6 +460,28 @@ class Launch(Section):
     )
     processes_per_run: int = _key(
         1, "Processes of one run, through Accelerate; they divide the batch.", 4, "processes", ge=1, le=1024
+    )
+    accumulate: int = _key(
+        1,
+        "Parts a process's batch is computed in, one after the other: less memory, the same result up to the order of "
+        "sums.",
+        4,
+        "parts",
+        ge=1,
+        le=65_536,
+    )
+    ladder: Literal["branches", "independent"] = _key(
+        "branches",
+        "branches: of runs that differ in budget alone (train.schedule wsd), the longest trains the common beginning "
+        "for all; independent: each trains all of it. The results are the same to the last bit.",
+        "independent",
+    )
+    tracker: str = _key(
+        "auto",
+        "Where runs log: auto (TensorBoard where installed, below the run's folder), none, or the name of any tracker of "
+        "Accelerate.",
+        "wandb",
+        pattern=r"^[a-z_]+$",
     )
     max_parallel: Annotated[int, Field(ge=1)] | Literal["auto"] = _key(
         "auto", "Runs at once; auto: as many as cores or devices.", 2, "runs"

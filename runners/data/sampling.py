@@ -67,28 +67,26 @@ class SampleOrder:
     def of(cls, amounts: dict[str, int], volumes: dict[str, list[str]], seed: int) -> SampleOrder:
         """Mix domains by exact counts; within a domain each volume is shown once before any is shown again.
 
+        Domains are interleaved evenly: sample k of the n of a domain comes at a random moment of the k-th n-th part of
+        the run. So every stretch of a run is close to its mixture, and runs of one mixture and seed begin alike.
+
         Args:
             amounts: samples of each domain.
             volumes: prepared volumes of each domain with a positive amount.
         """
         keys: list[str] = []
-        drawn = []
+        drawn, moments = [], []
         for name in sorted(name for name, amount in amounts.items() if amount):
             members, amount = volumes[name], amounts[name]
             passes = -(-amount // len(members))
-            stream = f"volumes {name}"
             counters = np.arange(passes * len(members))
-            shuffled = np.argsort(uniform(seed, stream, counters).reshape(passes, -1), axis=1, kind="stable")
+            shuffled = np.argsort(uniform(seed, f"volumes {name}", counters).reshape(passes, -1), axis=1, kind="stable")
             drawn.append(shuffled.reshape(-1)[:amount] + len(keys))
+            count = np.arange(amount)
+            moments.append((count + uniform(seed, f"moments {name}", count)[:, 0]) / amount)
             keys.extend(members)
-        pooled = np.concatenate(drawn)
-        order = np.argsort(uniform(seed, "domains", np.arange(len(pooled)))[:, 0], kind="stable")
-        # Each domain keeps its own order of volumes; only which domain comes when is shuffled.
-        label = np.concatenate([np.full(len(part), index) for index, part in enumerate(drawn)])[order]
-        volume = np.empty(len(pooled), np.int64)
-        for index, part in enumerate(drawn):
-            volume[label == index] = part
-        return cls(seed, volume, keys)
+        order = np.argsort(np.concatenate(moments), kind="stable")
+        return cls(seed, np.concatenate(drawn)[order], keys)
 
 
 _MAPPED = 4096

@@ -2,7 +2,11 @@
 
 The encoder sees visible patches only. The decoder works on tokens in shuffled order (visible first, hidden after):
 attention does not care for order, positions travel with the tokens, and no gather or scatter over the full grid is
-needed. The target is the raw normalised intensity, which is what makes losses comparable across domains.
+needed. Its last block computes hidden tokens alone, for nothing reads the others. The target is the raw normalised
+intensity, which is what makes losses comparable across domains.
+
+What is not a matrix product is memory traffic, so each crop is read once, patch by patch, straight from its voxels,
+and the loss keeps one array of errors for its gradient.
 """
 
 from __future__ import annotations
@@ -83,15 +87,46 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens in, tokens out, shape (batch, tokens, width)."""
+    def forward(self, tokens: Tensor, skip: int = 0) -> Tensor:
+        """Tokens in, tokens out, shape (batch, tokens, width); the first `skip` are attended to but not computed."""
         batch, count, width = tokens.shape
-        query, key, value = (
-            self.qkv(self.norm1(tokens)).view(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        )
-        attended = functional.scaled_dot_product_attention(query, key, value)
-        tokens = tokens + self.out(attended.transpose(1, 2).reshape(batch, count, width))
+        heads = (batch, -1, self.heads, width // self.heads)
+        normed = self.norm1(tokens)
+        if skip:
+            query, rest = self.qkv.weight.tensor_split([width])
+            bias, others = self.qkv.bias.tensor_split([width])
+            query = functional.linear(normed[:, skip:], query, bias).view(heads)
+            key, value = functional.linear(normed, rest, others).view(batch, count, 2, *heads[2:]).unbind(2)
+            tokens = tokens[:, skip:]
+        else:
+            query, key, value = self.qkv(normed).view(batch, count, 3, *heads[2:]).unbind(2)
+        attended = functional.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (query, key, value)))
+        tokens = tokens + self.out(attended.transpose(1, 2).reshape(tokens.shape))
         return tokens + self.mlp(self.norm2(tokens))
+
+
+class _SquaredError(torch.autograd.Function):
+    """Mean squared error over the voxels that exist, holding one array from the forward pass to its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, predicted: Tensor, target: Tensor, padded: bool) -> Tensor:
+        """Errors of shape (batch,) of two arrays of shape (batch, tokens, voxels); `target` is overwritten."""
+        count: Any = target[0].numel()
+        if padded:
+            count = target.isfinite().sum(dim=(1, 2)).clamp(min=1)
+        error = target.sub_(predicted)
+        if padded:
+            error.nan_to_num_(0.0)
+        ctx.save_for_backward(error)
+        ctx.scale, ctx.dtype = 2.0 / count, predicted.dtype
+        return torch.linalg.vector_norm(error, dim=(1, 2)).square() / count
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of both arrays, which differ in sign alone; the error is overwritten."""
+        (error,) = ctx.saved_tensors
+        slope = error.mul_((-ctx.scale * gradient)[:, None, None]).to(ctx.dtype)
+        return slope, -slope if ctx.needs_input_grad[1] else None, None
 
 
 class MaskedAutoencoder(nn.Module):
@@ -111,17 +146,37 @@ class MaskedAutoencoder(nn.Module):
         )
         self.decoder_norm = nn.LayerNorm(size.decoder_width)
         self.predict = nn.Linear(size.decoder_width, voxels)
+        self.register_buffer("lines", _lines(size), persistent=False)
         self.register_buffer("positions", sincos_positions(size.grid, size.width), persistent=False)
         self.register_buffer("decoder_positions", sincos_positions(size.grid, size.decoder_width), persistent=False)
         self.apply(_initialise)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def patchify(self, crops: Tensor) -> Tensor:
-        """Crops of shape (batch, D, H, W) as patches, shape (batch, tokens, voxels); tokens in row-major order."""
-        patch = self.size.patch
-        depth, height, width = self.size.grid
-        cut = crops.view(-1, depth, patch, height, patch, width, patch)
-        return cut.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, self.size.tokens, patch**3)
+    def patches(self, crops: Tensor, tokens: Tensor) -> Tensor:
+        """The patches of crops that some tokens stand for, shape (batch, n, voxels).
+
+        Args:
+            crops: shape (batch, D, H, W).
+            tokens: shape (batch, n); tokens count in row-major order over the grid.
+        """
+        lines = crops.reshape(-1, self.size.patch)
+        return lines.index_select(0, self._rows(tokens)).view(*tokens.shape, self.size.patch**3)
+
+    def _rows(self, tokens: Tensor) -> Tensor:
+        """Where the patches of tokens lie in a batch of crops, as patch^2 runs of voxels each."""
+        each = math.prod(self.size.crop) // self.size.patch
+        first = torch.arange(len(tokens), device=tokens.device, dtype=torch.int32) * each
+        return (self.lines[tokens] + first[:, None, None]).reshape(-1)
+
+    def reconstruct(self, crops: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops with their hidden patches as predicted, and which voxels those are; both of shape (batch, D, H, W)."""
+        shown, hidden = order.tensor_split([self.size.visible], dim=1)
+        predicted = self._predict(self.patches(crops, shown).nan_to_num(0.0), order)
+        output, mask = crops.clone(), torch.zeros_like(crops, dtype=torch.bool)
+        rows = self._rows(hidden)
+        output.view(-1, self.size.patch)[rows] = predicted.reshape(-1, self.size.patch).to(output.dtype)
+        mask.view(-1, self.size.patch)[rows] = True
+        return output, mask
 
     def forward(self, crops: Tensor, order: Tensor, padded: bool = False) -> Tensor:
         """The reconstruction loss of each crop: mean squared error over the voxels of its hidden patches.
@@ -134,15 +189,10 @@ class MaskedAutoencoder(nn.Module):
         Returns:
             Shape (batch,).
         """
-        visible, rows = _rows(self.patchify(crops), order, self.size.visible)
-        hidden = rows[:, self.size.visible :]
-        shown = visible.nan_to_num(0.0) if padded else visible
-        predicted = self._reconstruct(shown, order).float()
-        if not padded:
-            return (predicted - hidden).square().mean(dim=(1, 2))
-        real = hidden.isfinite()
-        error = torch.where(real, predicted - hidden.nan_to_num(0.0), 0.0).square()
-        return error.sum(dim=(1, 2)) / real.sum(dim=(1, 2)).clamp(min=1)
+        shown, hidden = order.tensor_split([self.size.visible], dim=1)
+        visible = self.patches(crops, shown)
+        predicted = self._predict(visible.nan_to_num(0.0) if padded else visible, order)
+        return _SquaredError.apply(predicted, self.patches(crops, hidden), padded)
 
     def encode(self, patches: Tensor, where: Tensor) -> Tensor:
         """Features of patches, shape (batch, n, width).
@@ -156,23 +206,24 @@ class MaskedAutoencoder(nn.Module):
             tokens = block(tokens)
         return self.norm(tokens)
 
-    def _reconstruct(self, shown: Tensor, order: Tensor) -> Tensor:
+    def _predict(self, shown: Tensor, order: Tensor) -> Tensor:
         """Predictions for the hidden patches, in the order they are listed."""
         count = shown.shape[1]
         features = self.decoder_embed(self.encode(shown, order[:, :count]))
         masked = self.mask_token.to(features.dtype).expand(len(order), order.shape[1] - count, -1)
         tokens = torch.cat([features, masked], dim=1) + self.decoder_positions[order]
-        for block in self.decoder_blocks:
+        *blocks, last = self.decoder_blocks
+        for block in blocks:
             tokens = block(tokens)
-        return self.predict(self.decoder_norm(tokens[:, count:]))
+        return self.predict(self.decoder_norm(last(tokens, skip=count)))
 
 
-def _rows(patches: Tensor, order: Tensor, visible: int) -> tuple[Tensor, Tensor]:
-    """Patches put in `order` by one flat index_select, which beats an expanded gather 3 to 4 times."""
-    batch, tokens, voxels = patches.shape
-    flat = (order + torch.arange(batch, device=order.device)[:, None] * tokens).reshape(-1)
-    rows = patches.reshape(-1, voxels).index_select(0, flat).view(batch, tokens, voxels)
-    return rows[:, :visible], rows
+def _lines(size: MAESize) -> Tensor:
+    """Which runs of `patch` voxels along the last axis make up each token's patch, shape (tokens, patch^2)."""
+    depth, height, width = size.grid
+    runs = torch.arange(math.prod(size.crop) // size.patch, dtype=torch.int32)
+    cut = runs.view(depth, size.patch, height, size.patch, width).permute(0, 2, 4, 1, 3)
+    return cut.reshape(size.tokens, size.patch**2)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -183,6 +234,6 @@ def _initialise(module: nn.Module) -> None:
 
 def mean_loss(model: MaskedAutoencoder, crops: Tensor, order: Tensor) -> Tensor:
     """The loss of predicting each crop's mean visible intensity: what a run on the initial plateau reaches."""
-    visible, rows = _rows(model.patchify(crops), order, model.size.visible)
+    visible, hidden = (model.patches(crops, part) for part in order.tensor_split([model.size.visible], dim=1))
     level = visible.nanmean(dim=(1, 2), keepdim=True).nan_to_num(0.0)
-    return (rows[:, model.size.visible :] - level).square().nanmean(dim=(1, 2)).nan_to_num(0.0)
+    return (hidden - level).square().nanmean(dim=(1, 2)).nan_to_num(0.0)
