@@ -2,9 +2,11 @@
 
     python benchmarks/data.py crops    [--files 'FOLDER/*.nii.gz']   random 96^3 crops, warm and cold, interleaved
     python benchmarks/data.py prepare  [--files ...]                 against gunzip + resampling of the same files
-    python benchmarks/data.py memory   [--volumes 500] [--shape 96]  peak memory of the whole process tree
+    python benchmarks/data.py memory   [--files ... | --volumes 500 --shape 96]  peak of preparing, all processes
 
-Without --files the volumes are CT phantoms of 256 x 256 x 200 voxels of 1.4 x 1.4 x 2 mm; spacing 1.5 mm, one thread.
+Files are taken for CT. Without --files they are phantoms, of 256 x 256 x 200 voxels of 1.4 x 1.4 x 2 mm where not
+said otherwise; spacing 1.5 mm. The imports of torch and monai stand inside the functions that need them: the processes
+of `prepare` import this file, as they import the command line in a study.
 Ratios are against a named baseline in the same process; times are CPU time unless they say otherwise.
 """
 
@@ -52,21 +54,19 @@ def main() -> None:
         "--shape", type=int, nargs="+", default=[96], help="of the phantoms of 'memory': one edge, or three"
     )
     options = parser.parse_args()
-    import torch  # here, not above: the processes of `prepare` import this file, as they do the command line
-
-    torch.set_num_threads(1)
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-    print(f"{processor()}, {cores()} cores, torch {torch.__version__}, numpy {np.__version__}")
+    print(f"{processor()}, {cores()} cores, numpy {np.__version__}")
     with tempfile.TemporaryDirectory(prefix="mixlang-bench-") as folder:
-        if options.what == "memory":
-            measure_memory(Path(folder), options.volumes, (options.shape * 3)[:3])
+        if options.what == "memory" and not options.files:
+            measure_memory(recipes(options.volumes, (options.shape * 3)[:3]), Path(folder))
             return
         files = sorted(Path(name) for name in glob.glob(options.files)) if options.files else phantoms(Path(folder))
         table = entries(files)
         if options.what == "crops":
             compare_crops(files, table, Path(folder), options.rounds)
-        else:
+        elif options.what == "prepare":
             compare_preparation(files, table, Path(folder))
+        else:
+            measure_memory(table, Path(folder))
 
 
 def phantoms(folder: Path, count: int = 6) -> list[Path]:
@@ -95,6 +95,7 @@ def monai_transforms(spacing: bool = True) -> list[Any]:
     """The library's chain from file to normalised volume, as its tutorials write it."""
     from monai.transforms import LoadImage, Orientation, ScaleIntensityRange, Spacing
 
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     return [
         LoadImage(reader="NibabelReader", ensure_channel_first=True),
         Orientation("RAS", labels=None),
@@ -104,11 +105,13 @@ def monai_transforms(spacing: bool = True) -> list[Any]:
 
 
 def compare_crops(files: list[Path], table: dict[str, dict[str, Any]], folder: Path, rounds: int) -> None:
+    import torch
     from monai.data import PersistentDataset
     from monai.transforms import Compose, RandFlip, RandSpatialCrop, SpatialPad
 
     from runners.data.sampling import CropReader, uniform
 
+    torch.set_num_threads(1)
     store = folder / "store"
     prepare(table, store, Locations(folder, {}), cores())
     readers = [CropReader(store, list(table), CROP)]
@@ -121,11 +124,11 @@ def compare_crops(files: list[Path], table: dict[str, dict[str, Any]], folder: P
         cached[index]
     batches = iter(range(10**9))
 
-    def from_store() -> int:
+    def from_store(flipped: bool = True) -> int:
         batch = next(batches)
         counters = np.arange(8 * batch, 8 * batch + 8)
         chance = uniform(0, "crop", counters, 7)
-        crops = readers[0].read((chance[:, 6] * len(files)).astype(int), chance[:, :3], chance[:, 3:6] < 0.5)
+        crops = readers[0].read((chance[:, 6] * len(files)).astype(int), chance[:, :3], chance[:, 3:6] < 0.5 * flipped)
         return len(crops)
 
     def from_cache() -> int:
@@ -138,6 +141,7 @@ def compare_crops(files: list[Path], table: dict[str, dict[str, Any]], folder: P
 
     ways: dict[str, tuple[Callable[[], int], int, list[Path]]] = {
         "store": (from_store, 6, [volume_path(store, key) for key in table]),
+        "store, no flips": (lambda: from_store(False), 6, [volume_path(store, key) for key in table]),
         "PersistentDataset": (from_cache, 6, sorted((folder / "cache").iterdir())),
         "MONAI chain": (from_files, 1, files),
     }
@@ -192,8 +196,10 @@ def evict(paths: list[Path]) -> None:
 
 
 def compare_preparation(files: list[Path], table: dict[str, dict[str, Any]], folder: Path) -> None:
+    import torch
     from monai.transforms import Spacing
 
+    torch.set_num_threads(1)
     spacing = Spacing(pixdim=SPACING, mode="bilinear", padding_mode="border")
     load = monai_transforms(spacing=False)[:2]
     parts: dict[str, float] = {"gunzip": 0.0, "MONAI Spacing": 0.0, "our resampling": 0.0}
@@ -231,7 +237,8 @@ def children() -> float:
 # Memory
 
 
-def measure_memory(folder: Path, count: int, shape: list[int]) -> None:
+def recipes(count: int, shape: list[int]) -> dict[str, dict[str, Any]]:
+    """Phantoms of the three modalities as a plan names volumes; they are generated while they are prepared."""
     table = {}
     for index in range(count):
         modality = ("ct", "mri", "pet")[index % 3]
@@ -243,11 +250,15 @@ def measure_memory(folder: Path, count: int, shape: list[int]) -> None:
             "preprocessing": {**SETTINGS, "modality": modality, "clip": clip},
             "phantom": {"shape": shape, "spacing": list(recipe.spacing), "seed": 1, "index": index},
         }
+    return table
+
+
+def measure_memory(table: dict[str, dict[str, Any]], folder: Path) -> None:
     with peak_memory() as peak:
         begun = time.perf_counter()
         prepare(table, folder / "store", Locations(folder, {}), cores())
         taken = time.perf_counter() - begun
-    print(f"{count} phantoms of {' x '.join(map(str, shape))}: {taken:.1f} s on {cores()} cores")
+    print(f"{len(table)} volumes prepared in {taken:.1f} s on {cores()} cores")
     print(f"peak memory of the process tree: {peak[0] / 2**20:,.0f} MiB (sum of resident sizes)")
 
 

@@ -102,7 +102,11 @@ def ladder(bench: Bench) -> None:
     for kind in ("independent", "branches"):
         rows, results, seconds = bench.train(kind, bench.plan, Launch(ladder=kind))
         samples = sum(row["budget"] for row in rows.values()) - batch * sum(item["resumed_at_step"] for item in results)
-        print(f"{kind}: {samples:,} samples trained in {seconds:.0f} s")
+        training, evaluation = (sum(item["seconds"][part] for item in results) for part in ("train", "evaluate"))
+        print(
+            f"{kind}: {samples:,} samples; {training:.0f} s of training and {evaluation:.0f} s of evaluation in "
+            f"{seconds:.0f} s in all"
+        )
         losses.append([row["losses"] for row in rows.values()])
     print("the losses are the same to the last bit" if losses[0] == losses[1] else "THE LOSSES DIFFER")
 

@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -399,6 +400,18 @@ def test_crops_lie_inside_and_flips_mirror(tmp_path):
     flipped = reader.read([0], np.zeros((1, 3)), np.array([[True, False, True]]))
     assert np.array_equal(flipped[0], volume[:4, :4, :4][::-1, :, ::-1])
     assert not reader.any_padded([0])
+
+
+def test_a_reader_that_is_gone_has_let_go_of_its_volumes(tmp_path):
+    stored(tmp_path, "f" * 64, np.zeros((8, 8, 8), np.float16))
+    reader = CropReader(tmp_path, ["f" * 64], (4, 4, 4))
+    reader.read([0], np.zeros((1, 3)))
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system does not tell what is mapped")
+    assert "f" * 64 in maps.read_text()
+    del reader
+    assert "f" * 64 not in maps.read_text()
 
 
 def test_a_read_leaves_the_one_before_it_as_it_was(tmp_path):

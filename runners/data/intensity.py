@@ -24,7 +24,7 @@ _ENOUGH = 1 << 20
 """Voxels of which percentiles are taken; more change them by less than 0.01 percentage points."""
 
 
-def spread(image: Array) -> slice:
+def spread(image: NDArray[Any]) -> slice:
     """A slice of the flattened image: every k-th voxel, at least a million in all, spread evenly over each axis.
 
     k has no common divisor with the number of voxels, so no row, column or plane is favoured.
