@@ -11,14 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from mixlang.plan.build import Plan, Run
+from mixlang.plan.ladder import shared_samples, trunk_of
 from runners.data.sampling import SampleOrder
-from runners.schedule import stable_steps
-
-
-def shared_samples(plan: Plan, run: Run) -> int:
-    """Samples a run sees before it decays."""
-    batch = plan.training["recipe"]["batch_size"]
-    return stable_steps(run.budget // batch, plan.training["recipe"]) * batch
 
 
 def sample_order(plan: Plan, run: Run) -> SampleOrder:
@@ -27,25 +21,9 @@ def sample_order(plan: Plan, run: Run) -> SampleOrder:
     return SampleOrder.of(run.amounts, volumes, run.seed)
 
 
-def trunk_of(plan: Plan, run: Run) -> Run | None:
-    """The longest other run of the plan that a run can branch off, or None.
-
-    It must be of exactly the same mixture, seed and volumes: only then are the samples in the same order.
-    """
-    longer = [
-        other
-        for other in plan.runs
-        if other.budget > run.budget
-        and other.seed == run.seed
-        and all(other.amounts[name] * run.budget == run.amounts[name] * other.budget for name in run.amounts)
-        and all(plan.volumes_for(name, run.budget) == plan.volumes_for(name, other.budget) for name in _used(run))
-    ]
-    return max(longer, key=lambda other: other.budget, default=None) if shared_samples(plan, run) else None
-
-
 def branches_of(plan: Plan, run: Run) -> dict[int, Run]:
     """The shorter runs of the plan that branch off this one, by the optimizer step where they do."""
-    found = [other for other in plan.runs if other.budget < run.budget and trunk_of(plan, other) == run]
+    found = [other for other in plan.ladder(run) if other.budget < run.budget and trunk_of(plan, other) == run]
     batch = plan.training["recipe"]["batch_size"]
     return {shared_samples(plan, other) // batch: other for other in found if _begin_alike(plan, run, other)}
 

@@ -8,6 +8,7 @@ from typing import Any
 from mixlang.errors import StageError
 from mixlang.plan.build import Plan
 from mixlang.plan.cost import checkpoint_bytes, samples_evaluated, volume_bytes
+from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Workspace
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError
@@ -20,7 +21,10 @@ from runners.data.volumes import volume_path
 
 @dataclass(frozen=True)
 class Work:
-    """Runs of one kind: how many, how many of them are done, and their samples."""
+    """Runs of one kind: how many, how many of them are done, their samples, and those that are left to train.
+
+    A run that branches off another trains only what it does not share with it.
+    """
 
     runs: int
     done: int
@@ -48,10 +52,16 @@ class Estimate:
 def work_of(plan: Plan, spec: Any, done: dict[str, dict[str, Any]]) -> dict[str, Work]:
     """The runs of a study by kind, those of the verification (whose mixtures are not known yet) by their number."""
     found: dict[str, Work] = {}
+    waiting = {run.key for run in plan.runs if run.key not in done}
     for run in plan.runs:
         row = found.get(run.kind, Work(0, 0, 0, 0))
-        left = 0 if run.key in done else run.budget
-        found[run.kind] = Work(row.runs + 1, row.done + (not left), row.samples + run.budget, row.samples_left + left)
+        left = 0
+        if run.key in waiting:
+            trunk = trunk_of(plan, run) if spec.launch.ladder == "branches" else None
+            left = run.budget - (shared_samples(plan, run) if trunk is not None and trunk.key in waiting else 0)
+        found[run.kind] = Work(
+            row.runs + 1, row.done + (run.key not in waiting), row.samples + run.budget, row.samples_left + left
+        )
     if spec.budgets.holdout:
         each = (1 + len(spec.verify.baselines)) * spec.verify.seeds
         runs = each * len(spec.budgets.holdout)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mixlang.plan.ladder import stable_steps
+
 
 def learning_rate(step: int, steps: int, recipe: dict[str, Any]) -> float:
     """The rate of optimizer step `step` of `steps`, after a linear warmup.
@@ -20,10 +22,3 @@ def learning_rate(step: int, steps: int, recipe: dict[str, Any]) -> float:
     decay = steps - stable_steps(steps, recipe)
     left = (steps - step) / (decay + 1) if decay else 1.0
     return recipe["learning_rate"] * min(warmup, left, 1.0)
-
-
-def stable_steps(steps: int, recipe: dict[str, Any]) -> int:
-    """Optimizer steps at the beginning of a run whose learning rate does not depend on how long the run is."""
-    if recipe["schedule"] == "cosine":
-        return 0
-    return steps - (max(1, round(recipe["decay_fraction"] * steps)) if recipe["decay_fraction"] else 0)

@@ -19,6 +19,7 @@ from mixlang.console import Progress, duration
 from mixlang.errors import Interrupted, StageError
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
+from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.spec.schema import Launch
 from runners.launch import AccelerateLauncher, ForkLauncher, Launcher, Started, cuda_devices
 from runners.store import Lease, RunStore
@@ -142,8 +143,6 @@ class Sweep:
         """Which of the waiting runs branch off which other one."""
         if self.launch.ladder != "branches":
             return {}
-        from runners.branches import shared_samples, trunk_of
-
         keys = {run.key for run in waiting}
         found = [(run, trunk_of(self.plan, run)) for run in waiting]
         return {
@@ -160,17 +159,17 @@ class Sweep:
         left = run.budget * (1 - self.store.heartbeat(run.key).fraction)
         return max(0.0, self._own_samples(run) - left)
 
-    def _awaits_trunk(self, run: Run, waiting: list[Run], running: dict) -> bool:
-        """Whether the checkpoint a run is to branch off is still to come."""
-        coming = {item.key for item in waiting} | {item.key for item, _, _ in running.values()}
+    def _awaits_trunk(self, run: Run, coming: set[str]) -> bool:
+        """Whether the checkpoint a run is to branch off is still to come, from one of the runs `coming`."""
         return self.trunks.get(run.key, ("", 0))[0] in coming and not self.store.checkpoints(run.key)
 
     def _start(self, waiting: list[Run], free: list[int], running: dict, launcher: Launcher) -> None:
         """Fill the free slots; a run that another sweep holds is left waiting."""
+        coming = {run.key for run in waiting} | {run.key for run, _, _ in running.values()}
         for run in list(waiting):
             if not free:
                 return
-            if self._awaits_trunk(run, waiting, running):
+            if self._awaits_trunk(run, coming):
                 continue
             lease = self.store.claim(run.key)
             if lease is not None:

@@ -8,7 +8,8 @@ import torch
 from driving import fresh, sweep
 from safetensors.torch import load_file
 
-from runners.branches import branches_of, sample_order, shared_samples, trunk_of
+from mixlang.plan.ladder import shared_samples, trunk_of
+from runners.branches import branches_of, sample_order
 
 
 @pytest.fixture(scope="module")

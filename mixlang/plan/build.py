@@ -105,10 +105,25 @@ class Plan:
 
     def volumes_for(self, domain: str, budget: int) -> list[str]:
         """The prepared volumes a run of `budget` draws from: all, or the nested subset of `repetition: match`."""
-        volumes = self.domains[domain]["train"]
+        return self.domains[domain]["train"][: self.volume_count(domain, budget)]
+
+    def volume_count(self, domain: str, budget: int) -> int:
+        """How many volumes a run of `budget` draws from; subsets are nested, so equal numbers are equal volumes."""
+        count = len(self.domains[domain]["train"])
         if self.target is None:
-            return volumes
-        return volumes[: min(len(volumes), max(1, math.ceil(len(volumes) * budget / self.target)))]
+            return count
+        return min(count, max(1, math.ceil(count * budget / self.target)))
+
+    def ladder(self, run: Run) -> tuple[Run, ...]:
+        """The runs of the plan with a run's seed and exactly its proportions, longest first."""
+        return self._ladders.get(_proportions(run), ())
+
+    @cached_property
+    def _ladders(self) -> dict[tuple[Any, ...], tuple[Run, ...]]:
+        found: dict[tuple[Any, ...], list[Run]] = {}
+        for run in sorted(self.runs, key=lambda run: -run.budget):
+            found.setdefault(_proportions(run), []).append(run)
+        return {proportions: tuple(runs) for proportions, runs in found.items()}
 
     def run(self, kind: str, amounts: Mapping[str, int], seed: int) -> Run:
         """A run of this plan with its content address, for example one of a mixture to verify.
@@ -143,11 +158,16 @@ class Plan:
 
     def _subset_digest(self, domain: str, budget: int) -> str:
         """Digest of the volumes a run draws from; nested subsets of one size are the same."""
-        volumes = self.volumes_for(domain, budget)
-        known = self._subset_digests
-        if (domain, len(volumes)) not in known:
-            known[domain, len(volumes)] = digest(volumes)
-        return known[domain, len(volumes)]
+        place = (domain, self.volume_count(domain, budget))
+        if place not in self._subset_digests:
+            self._subset_digests[place] = digest(self.volumes_for(domain, budget))
+        return self._subset_digests[place]
+
+
+def _proportions(run: Run) -> tuple[Any, ...]:
+    """What runs that differ in budget alone have in common."""
+    part = math.gcd(*run.amounts.values()) or 1
+    return (run.seed, *sorted((name, amount // part) for name, amount in run.amounts.items() if amount))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""Which runs begin alike: under warmup-stable-decay a longer run trains the beginning of a shorter one.
+
+Two runs that differ in budget alone do the same until the shorter one decays: same weights, same samples, same rate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixlang.plan.build import Plan, Run
+
+
+def stable_steps(steps: int, recipe: dict[str, Any]) -> int:
+    """Optimizer steps at the beginning of a run whose learning rate does not depend on how long the run is."""
+    if recipe["schedule"] == "cosine":
+        return 0
+    return steps - (max(1, round(recipe["decay_fraction"] * steps)) if recipe["decay_fraction"] else 0)
+
+
+def shared_samples(plan: Plan, run: Run) -> int:
+    """Samples a run sees before it decays."""
+    batch = plan.training["recipe"]["batch_size"]
+    return stable_steps(run.budget // batch, plan.training["recipe"]) * batch
+
+
+def trunk_of(plan: Plan, run: Run) -> Run | None:
+    """The longest other run of the plan that a run can branch off, or None.
+
+    It must be of exactly the same mixture, seed and volumes: only then are the samples in the same order.
+    """
+    if not shared_samples(plan, run):
+        return None
+    used = [name for name, amount in run.amounts.items() if amount]
+    for other in plan.ladder(run):
+        if other.budget > run.budget and all(
+            plan.volume_count(name, run.budget) == plan.volume_count(name, other.budget) for name in used
+        ):
+            return other
+    return None
