@@ -16,13 +16,14 @@ from driving import fresh, sweep
 from mixlang.errors import Interrupted, StageError
 from mixlang.files import write_json
 from mixlang.plan.build import Plan
+from mixlang.plan.ladder import stable_steps
 from mixlang.spec.schema import Launch
 from runners.evaluate import evaluate
 from runners.launch import ForkLauncher
 from runners.liveness import alive, me
 from runners.model.checkpoint import load_model
 from runners.pretrain import train_run
-from runners.schedule import learning_rate, stable_steps
+from runners.schedule import learning_rate
 from runners.store import Heartbeat, Lease, RunStore
 from runners.sweep import Sweep
 
