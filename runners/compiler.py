@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixlang.console import Progress, say
-from mixlang.errors import InputError
-from mixlang.files import write_json
+from mixlang.errors import InputError, MixlangError
+from mixlang.files import read_json, write_json
 from mixlang.hardware import cores
-from mixlang.plan.build import Compiled, compile_plan, refuse_empty, require_feasible
-from mixlang.plan.manifest import DataManifest
+from mixlang.plan.build import Compiled, compile_plan, unusable
+from mixlang.plan.manifest import DataManifest, in_two_domains
 from mixlang.plan.pipeline import register
 from mixlang.plan.split import Unsplittable
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError, load_spec
-from mixlang.spec.diagnostics import rendered
+from mixlang.spec.diagnostics import in_file_order, rendered
+from mixlang.spec.feasibility import infeasible
 from mixlang.spec.locations import Locations, check_sources
+from mixlang.spec.marks import Path_
+from runners.data.sources.candidates import is_excluded
+from runners.data.sources.find import find_candidates
 
 _REPETITION_SHOWS = 64
 """Views of each distinct crop from which repetition shows: random crops and flips cost 3 % by 76, 4 to 16 % by 300."""
@@ -50,7 +54,9 @@ def compile_study(spec: Path, *, write: bool, overrides: Sequence[str] = ()) -> 
     workspace = Workspace.find(spec.resolve().parent)
     study = workspace.study(spec)
     manifest, compiled = _compiled(loaded, workspace)
-    for text in rendered([*loaded.warnings, *_repetition(loaded, compiled)]):
+    warnings = [*loaded.warnings, *_idle_patterns(loaded, manifest, Locations.of(workspace.root))]
+    warnings += [*_repetition(loaded, compiled), *_same_name(loaded, workspace, study)]
+    for text in rendered(in_file_order(warnings)):
         say(text)
     if write:
         workspace.bases.mkdir(parents=True, exist_ok=True)
@@ -89,16 +95,77 @@ def _compiled(loaded: LoadedSpec, workspace: Workspace) -> tuple[DataManifest, C
     if problems:
         raise SpecError([*loaded.warnings, *problems])
     manifest = _scan(loaded, locations, workspace)
-    refuse_empty(manifest, loaded.spec.data.max_quarantined)
+    lost = _unusable(loaded, manifest)
+    if lost:
+        raise SpecError(lost)
     try:
         compiled = compile_plan(loaded.spec, manifest)
     except Unsplittable as error:
         path = ("domains", error.domain, "source")
         raise SpecError([loaded.marked.diagnostic("MX0305", path, str(error), error.hint, key=True)]) from error
-    impossible = require_feasible(loaded.spec, compiled)
+    crops = {name: data["crops"] for name, data in compiled.settings["allocate"]["available"].items()}
+    impossible = infeasible(loaded.spec, crops)
     if impossible:
         raise SpecError([loaded.marked.diagnostic(code, path, text, help) for code, path, text, help in impossible])
     return manifest, compiled
+
+
+def _unusable(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnostic]:
+    """Domains that lost too much to quarantine, and files that are in two domains."""
+    found = []
+    for name, message in unusable(manifest, loaded.spec.data.max_quarantined).items():
+        converts = any("factors" in why for _, why in manifest.domains[name].quarantined)
+        help = "give intensity.factors, mend or exclude them" if converts else "mend or exclude them"
+        if manifest.domains[name].volumes:
+            help += ", or raise data.max_quarantined"
+        found.append(loaded.marked.diagnostic("MX0307", ("domains", name, "source"), message, help, key=True))
+    return found + [
+        loaded.marked.diagnostic(
+            "MX0308",
+            ("domains", name, "source"),
+            message,
+            "leave them out of one of the two (where, exclude)",
+            key=True,
+        )
+        for name, message in in_two_domains(manifest).items()
+    ]
+
+
+def _idle_patterns(loaded: LoadedSpec, manifest: DataManifest, locations: Locations) -> list[Diagnostic]:
+    """Warnings of `exclude` and `factors` patterns that match no file of their domain."""
+    found = []
+
+    def warn(path: Path_, pattern: str, use: str) -> None:
+        message = f"'{pattern}' matches no file of this domain, so it {use}"
+        found.append(loaded.marked.diagnostic("MX0309", path, message, severity="warning"))
+
+    for name, domain in loaded.spec.domains.items():
+        if domain.source.exclude:
+            whole = domain.model_copy(update={"source": domain.source.model_copy(update={"exclude": [], "subject": None})})
+            there = find_candidates(name, whole, locations)
+            for index, pattern in enumerate(domain.source.exclude):
+                if not any(is_excluded(item.path, [pattern]) for item in there):
+                    warn(("domains", name, "source", "exclude", index), pattern, "leaves nothing out")
+        data = manifest.domains[name]
+        paths = [volume.path for volume in data.volumes] + [path for path, _ in data.quarantined]
+        for index, rule in enumerate(domain.intensity.factors):
+            if not any(applies(rule.files, path) for path in paths):
+                warn(("domains", name, "intensity", "factors", index, "files"), rule.files, "converts nothing")
+    return found
+
+
+def _same_name(loaded: LoadedSpec, workspace: Workspace, study: Study) -> list[Diagnostic]:
+    """A warning where another study of the workspace publishes under the same name."""
+    for other in workspace.studies():
+        try:
+            name = read_json(other.file("settings/publish.json"))["name"]
+        except (MixlangError, KeyError, TypeError):
+            continue
+        if other.item != study.item and other.spec.exists() and name == loaded.spec.registry_name:
+            message = f"specs/{other.item}.yaml publishes as '{name}' too"
+            help = "give one of them another publish.as, unless they are to be versions of one mixture"
+            return [loaded.marked.diagnostic("MX0310", ("name",), message, help, severity="warning")]
+    return []
 
 
 def _repetition(loaded: LoadedSpec, compiled: Compiled) -> list[Diagnostic]:

@@ -15,7 +15,7 @@ from mixlang.console import Progress, say
 from mixlang.errors import InputError, MixlangError, crash
 from mixlang.files import read_json, write_json, write_text
 from mixlang.hardware import cores
-from mixlang.plan.build import Plan, compile_plan, refuse_empty
+from mixlang.plan.build import Plan, compile_plan, unusable
 from mixlang.plan.design import whole_mixture
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
@@ -56,7 +56,8 @@ def plan(context: Context) -> None:
             f"{context.study.file('data.json')} is of other domains than the spec",
             f"Run 'mixlang run specs/{context.study.item}.yaml': it scans the data again.",
         )
-    refuse_empty(manifest, loaded.spec.data.max_quarantined)
+    for message in unusable(manifest, loaded.spec.data.max_quarantined).values():
+        raise InputError(message, "Mend or exclude the files.")
     compiled = compile_plan(loaded.spec, manifest)
     for name, settings in compiled.settings.items():
         context.write(f"settings/{name}.json", settings)

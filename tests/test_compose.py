@@ -53,7 +53,7 @@ def test_messages_point_into_the_file_that_holds_the_mistake(specs):
 
 
 def test_a_key_is_taken_out_by_null(specs):
-    path = write(specs, "extends: bases/site.yaml\nname: mine\nconstraints: {repetition: null}\n")
+    path = write(specs, "extends: bases/site.yaml\nname: mine\nconstraints: {repetition: null}\nbudgets: {target: 1300}\n")
     assert load_spec(path).spec.constraints.repetition == 32  # the default, not the base's 400
     path = write(
         specs,
@@ -76,7 +76,8 @@ def test_a_domain_without_a_value_is_no_domain_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
-        ("extends: bases/sit.yaml\nname: a\n", "MX0011", "did you mean 'site.yaml'"),
+        ("extends: bases/sit.yaml\nname: a\n", "MX0011", "did you mean 'bases/site.yaml'"),
+        ("extends: site.yaml\nname: a\n", "MX0011", "did you mean 'bases/site.yaml'"),
         ("extends: base/site.yaml\nname: a\n", "MX0011", "there is no folder"),
         ("extends: study.yaml\nname: a\n", "MX0012", "extends itself"),
         ("extends: [bases/site.yaml]\nname: a\n", "MX0103", "the name of one file"),
@@ -111,6 +112,7 @@ def test_overrides_go_on_top_and_the_last_wins(specs):
         ("budgets.target=4q", "MX0105", 16, "4q"),
         ("budgets", "MX0014", 1, "budgets.target=20k"),
         ("=4", "MX0014", 1, "sets nothing"),
+        ("extends=bases/site.yaml", "MX0014", 1, "cannot be set"),
         ("a..b=4", "MX0014", 1, "sets nothing"),
         ("budgets.probe=[1", "MX0004", 15, "not valid YAML"),
         ("train.betas=[0.9, b]", "MX0103", 19, "must be a number"),

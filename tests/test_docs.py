@@ -167,7 +167,7 @@ def test_the_yaml_table_of_the_reference_holds(tmp_path):
         return load_spec(path).spec
 
     assert spec("target: 2000", "target: 1_000").budgets.target == 1000
-    assert spec("target: 2000", "target: 1.5M").budgets.target == 1_500_000
+    assert spec("target: 2000", "target: 1.5k").budgets.target == 1500
     assert spec("learning_rate: 5e-3", "learning_rate: .5").train.learning_rate == 0.5
     assert spec("learning_rate: 5e-3", "learning_rate: 1e-3").train.learning_rate == 1e-3
     assert spec("batch_size: 8", "batch_size: 010").train.batch_size == 10

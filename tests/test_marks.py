@@ -46,7 +46,7 @@ def test_what_a_scalar_means(tmp_path, text, value):
     [
         ("a: 1\na: 2\n", 2, 1, "twice"),
         ("a:\n\tb: 1\n", 2, 1, "not valid YAML"),
-        ("a: [1, 2\n", 2, 1, "not valid YAML"),
+        ("a: [1, 2\n", 1, 4, "a bracket is opened here and not closed"),
         ("b: &x {c: 1}\na:\n  <<: *x\n", 3, 3, "merge keys"),
         ("a: !!python/object:os.system x\n", 1, 4, "not allowed"),
         ("[1, 2]: 3\n", 1, 1, "plain word"),

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest
-from mixlang.plan.build import Plan, compile_plan, refuse_empty, require_feasible
+from mixlang.plan.build import Plan, compile_plan, unusable
 from mixlang.plan.design import sobol_simplex, whole_amounts, whole_mixture
-from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
+from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord, in_two_domains
 from mixlang.plan.pipeline import STAGES, register, render
 from mixlang.plan.split import validation_subjects
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec import load_spec
+from mixlang.spec.feasibility import infeasible
 
 
 def spec_of(tmp_path, text=SMALL_SPEC):
@@ -167,18 +168,44 @@ def test_a_domain_with_one_subject_cannot_be_split():
         validation_subjects(manifest_of(ct=5, mri=1), 0.2, 0)
 
 
-def test_too_much_quarantine_stops_the_work():
+def test_too_much_quarantine_is_said_of_each_domain():
     data = DomainData(MANIFEST.domains["ct"].volumes[:3], (("x.nii.gz", "truncated"),))
-    with pytest.raises(InputError, match=r"1 of 4 files are unusable \(x.nii.gz: truncated\)"):
-        refuse_empty(DataManifest({"ct": data}), 0.2)
-    refuse_empty(DataManifest({"ct": data}), 0.25)
+    found = unusable(DataManifest({"ct": data, "mri": data, "pet": DomainData(data.volumes)}), 0.2)
+    assert found["ct"] == "domain 'ct': 1 of 4 files are unusable (x.nii.gz: truncated)"
+    assert set(found) == {"ct", "mri"}
+    assert unusable(DataManifest({"ct": data}), 0.25) == {}
+    assert set(unusable(DataManifest({"ct": DomainData(())}), 1.0)) == {"ct"}
+
+
+def test_one_file_in_two_domains_is_found_by_its_content():
+    ct, mri = MANIFEST.domains["ct"].volumes, MANIFEST.domains["mri"].volumes
+    both = dataclasses.replace(ct[0], path="elsewhere", subject="another")
+    found = in_two_domains(DataManifest({"ct": DomainData(ct), "mri": DomainData((*mri, both))}))
+    assert found == {"mri": "domain 'mri' has 1 of its files in common with others (elsewhere is ct/0 of 'ct')"}
+    assert in_two_domains(MANIFEST) == {}
+    phantom = dataclasses.replace(ct[0], path="phantom/a/0")
+    assert in_two_domains(DataManifest({"a": DomainData((phantom,)), "b": DomainData((phantom,))})) == {}
 
 
 def test_infeasible_caps_are_found_with_the_data_known(tmp_path):
-    text = SMALL_SPEC.replace("repetition: 400", "repetition: 20, share: {mri: {min: 0.5}}")
-    found = require_feasible(spec_of(tmp_path, text), compiled(tmp_path, text))
+    text = SMALL_SPEC.replace("repetition: 400", "repetition: 100, share: {mri: {min: 0.5}}")
+    assert infeasible(spec_of(tmp_path, text), {"ct": 30.0, "mri": 20.0}) == []
+    found = infeasible(spec_of(tmp_path, text), {"ct": 10.0, "mri": 4.0})
     assert [code for code, *_ in found] == ["MX0303", "MX0304"]
-    assert require_feasible(spec_of(tmp_path), compiled(tmp_path)) == []
+    assert infeasible(spec_of(tmp_path, SMALL_SPEC.replace("400", "unlimited")), {"ct": 1.0, "mri": 1.0}) == []
+    text = SMALL_SPEC.replace("constraints: {repetition: 400}\n", "")
+    ((_, path, _, _),) = infeasible(
+        spec_of(tmp_path, text.replace("target: 2000", "target: 1500")), {"ct": 9.0, "mri": 9.0}
+    )
+    assert path == ("budgets", "target")  # nobody wrote the cap
+
+
+def test_phantoms_that_cannot_hold_the_budget_are_found_at_once(tmp_path):
+    from mixlang.spec import SpecError
+
+    with pytest.raises(SpecError) as error:
+        spec_of(tmp_path, SMALL_SPEC.replace("repetition: 400", "repetition: 20"))
+    assert [item.code for item in error.value.diagnostics if item.severity == "error"] == ["MX0303"]
 
 
 @given(st.dictionaries(st.text(max_size=4), st.lists(st.integers() | st.text(max_size=3) | st.none(), max_size=3)))

@@ -277,58 +277,12 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
     }
 
 
-def require_feasible(spec: Spec, compiled: Compiled) -> list[tuple[str, tuple[str, ...], str, str]]:
-    """What of the constraints cannot hold with the data there are: (code, spec path, message, help) for each.
-
-    The budget is filled exactly, so the caps of all domains together must leave room for the target and for every
-    holdout budget, and no domain's minimum may exceed its cap.
-    """
-    found = []
-    settings = compiled.settings["allocate"]
-    constraints, available = spec.constraints, settings["available"]
-    repetition = constraints.repetition
-    if repetition == "unlimited":
-        return found
-    budget = max([spec.budgets.target, *spec.budgets.holdout])
-    caps = {name: repetition * data["crops"] for name, data in available.items()}
-    bounds = constraints.share
-    room = sum(
-        spec.domains[name].cost
-        * min(cap, budget * (bounds[name].max if name in bounds else 1.0) / spec.domains[name].cost)
-        for name, cap in caps.items()
-    )
-    path = ("constraints", "repetition")
-    if room < budget * (1 - 1e-9):
-        need = budget / sum(spec.domains[name].cost * data["crops"] for name, data in available.items())
-        message = (
-            f"with repetition {repetition:g} and the share bounds, the data hold {room:,.0f} of the "
-            f"{budget:,} samples of the largest budget"
-        )
-        help = f"raise the repetition cap (at least {need:.1f}), lower the budget or bring more data"
-        found.append(("MX0303", path, message, help))
-    for name, bound in bounds.items():
-        least = bound.min * budget / spec.domains[name].cost
-        if least > caps[name] * (1 + 1e-9):
-            message = (
-                f"a share of at least {bound.min:g} is {least:,.0f} samples, but '{name}' gives at most "
-                f"{caps[name]:,.0f} at repetition {repetition:g}"
-            )
-            help = "lower the minimum or raise constraints.repetition"
-            found.append(("MX0304", ("constraints", "share", name, "min"), message, help))
-    return found
-
-
-def refuse_empty(manifest: DataManifest, limit: float) -> None:
-    """Stop when a domain lost too much to quarantine.
-
-    Raises:
-        InputError: no usable volume, or more than `limit` of a domain's files unusable; the first reasons are shown.
-    """
+def unusable(manifest: DataManifest, limit: float) -> dict[str, str]:
+    """The domains that lost too much to quarantine, with what to say of each: how many files, and the first reasons."""
+    found = {}
     for name, data in manifest.domains.items():
         total = len(data.volumes) + len(data.quarantined)
         if not data.volumes or len(data.quarantined) > limit * total:
             reasons = "; ".join(f"{path}: {why}" for path, why in data.quarantined[:3])
-            raise InputError(
-                f"domain '{name}': {len(data.quarantined)} of {total} files are unusable ({reasons})",
-                "Mend or exclude them, or raise data.max_quarantined.",
-            )
+            found[name] = f"domain '{name}': {len(data.quarantined)} of {total} files are unusable ({reasons})"
+    return found

@@ -9,24 +9,29 @@ from mixlang.spec.schema import Spec
 
 
 def sobol_simplex(domains: int, count: int) -> list[list[float]]:
-    """`count` mixtures spread evenly over the simplex of `domains` shares; the first is uniform.
+    """`count` different mixtures spread evenly over the simplex of `domains` shares; the first is uniform.
 
-    An unscrambled Sobol sequence mapped by -log(u), which makes uniform points of the cube uniform on the simplex
-    (Devroye 1986, chapter V). The sequence is nested: a larger count keeps the earlier mixtures.
+    An unscrambled Sobol sequence of one dimension less, each coordinate breaking a piece off what is left of a stick:
+    share k is the rest times 1 - (1 - u)^(1 / (D - 1 - k)), which makes uniform points of the cube uniform on the
+    simplex, one to one (Devroye 1986, chapter V). The sequence is nested: a larger count keeps the earlier mixtures.
     """
     if count == 0:
         return []
     from scipy.stats import qmc
 
-    distinct: dict[tuple[float, ...], list[float]] = {}
-    power = math.ceil(math.log2(count + 1))
-    while len(distinct) < count:  # points on the diagonal of the cube all become the uniform mixture
-        for point in qmc.Sobol(domains, scramble=False).random_base2(power)[1:].tolist():
-            weights = [-math.log(value) for value in point]
-            shares = [value / sum(weights) for value in weights]
-            distinct.setdefault(tuple(round(share, 9) for share in shares), shares)
-        power += 1
-    return list(distinct.values())[:count]
+    # The sequence begins with the origin, which is no mixture of all, and the centre, which is nearly the uniform one.
+    points = qmc.Sobol(domains - 1, scramble=False).random_base2(math.ceil(math.log2(count + 2)))[2:].tolist()
+    return [[1.0 / domains] * domains, *map(_broken, points)][:count]
+
+
+def _broken(point: Sequence[float]) -> list[float]:
+    """Shares from a point of the unit cube of one dimension less."""
+    rest, shares = 1.0, []
+    for index, value in enumerate(point):
+        piece = rest * (1.0 - (1.0 - value) ** (1.0 / (len(point) - index)))
+        shares.append(piece)
+        rest -= piece
+    return [*shares, rest]
 
 
 def whole_amounts(shares: Sequence[float], budget: int) -> list[int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mixlang.errors import InputError
 from mixlang.files import read_json, write_json
+from mixlang.spec.feasibility import distinct_crops
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class VolumeRecord:
 
     def crops(self, spacing: list[float], crop: list[int]) -> float:
         """Distinct crops the volume can give at a target spacing (mm) and crop size (voxels): its extent in crops."""
-        extent = [size * have / want for size, have, want in zip(self.shape, self.spacing, spacing, strict=True)]
-        return math.prod(max(1.0, size / edge) for size, edge in zip(extent, crop, strict=True))
+        return distinct_crops(self.shape, self.spacing, spacing, crop)
 
 
 @dataclass(frozen=True)
@@ -88,3 +87,24 @@ def _domain_data(value: dict[str, Any]) -> DomainData:
         for record in value["volumes"]
     )
     return DomainData(volumes, tuple((item["path"], item["reason"]) for item in value["quarantined"]))
+
+
+def in_two_domains(manifest: DataManifest) -> dict[str, str]:
+    """For each domain that shares files with an earlier one, by content, what to say of it; phantoms may share all.
+
+    The same scan in two domains could be trained on in one and validated on in the other, and can be in the unit of one
+    of them only.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    shared: dict[str, list[str]] = {}
+    for name, data in manifest.domains.items():
+        for volume in data.volumes:
+            if volume.path.startswith("phantom/"):
+                continue
+            where, path = first.setdefault(volume.content, (name, volume.path))
+            if where != name:
+                shared.setdefault(name, []).append(f"{volume.path} is {path} of '{where}'")
+    return {
+        name: f"domain '{name}' has {len(items)} of its files in common with others ({'; '.join(items[:3])})"
+        for name, items in shared.items()
+    }

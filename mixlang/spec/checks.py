@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Collection, Iterable
 
 from mixlang.spec.diagnostics import Diagnostic
+from mixlang.spec.feasibility import distinct_crops, infeasible
 from mixlang.spec.marks import Marked, Path_
 from mixlang.spec.presets import resolve_model
 from mixlang.spec.quantities import show_amount
-from mixlang.spec.schema import Spec
+from mixlang.spec.schema import Objective, Spec
 from mixlang.spec.suggest import did_you_mean
 
 _PLATEAU_STEPS = 128
@@ -21,6 +22,8 @@ _FAR = 100
 """Extrapolating further than so many times the largest probe budget gets a warning."""
 
 _LEAST_DRAWS = 10
+_SPREAD = 1.5
+"""Probe budgets that span less than this factor get a warning."""
 _ROUNDING = 1e-12
 
 _FIXED_TOTAL = ("transfer_tilted", "additive", "exponential")
@@ -66,7 +69,7 @@ def _objective(spec: Spec, findings: _Findings) -> None:
         findings.error(
             "MX0202", ("objective", "weights"), "every weight is zero: nothing is left to minimise", key=True
         )
-    if spec.objective.minimize != "robust" and ("objective", "tail") in findings.marked.keys:
+    if spec.objective.minimize != "robust" and spec.objective.tail != Objective().tail:
         message = f"'tail' means nothing to the objective '{spec.objective.minimize}'"
         findings.warn("MX0223", ("objective", "tail"), message, "take it out, or minimize: robust", key=True)
 
@@ -162,6 +165,12 @@ def _target(spec: Spec, findings: _Findings) -> None:
             "little so far out"
         )
         findings.warn("MX0232", ("budgets", "target"), message, f"probe up to {show_amount(budgets.target / _FAR)}")
+    if len(set(budgets.probe)) > 1 and top < _SPREAD * min(budgets.probe):
+        message = f"the probe budgets span a factor of {top / min(budgets.probe):.3g} only, which tells little about a power law"
+        findings.warn("MX0235", ("budgets", "probe"), message, "let each be 1.4 to 2 times the one before", key=True)
+    if budgets.target < min(budgets.probe):
+        message = f"the target of {budgets.target:,} samples is below every probe budget"
+        findings.warn("MX0236", ("budgets", "target"), message, "the laws say nothing of so little training")
     if budgets.seeds == 1:
         path: Path_ = ("budgets", "seeds")
         message = "with one seed the noise between seeds stays unknown, and with it whether a difference means anything"
@@ -327,6 +336,28 @@ def _split(spec: Spec, findings: _Findings) -> None:
             findings.error("MX0231", path, message, "raise the count or lower data.split.validation")
 
 
+def _room(spec: Spec, findings: _Findings) -> None:
+    """Whether the caps hold, where all data are phantoms and therefore known."""
+    crops = {}
+    for name, domain in spec.domains.items():
+        phantom = domain.source.phantom
+        if phantom is None:
+            return
+        held = max(1, math.ceil(spec.data.split.validation * phantom.count - 1e-9))
+        each = distinct_crops(phantom.shape, phantom.spacing, spec.volume.spacing, spec.volume.crop)
+        crops[name] = max(0, phantom.count - held) * each
+    if all(crops.values()) and set(spec.constraints.share) <= set(crops):
+        for code, path, message, help in infeasible(spec, crops):
+            findings.error(code, path, message, help)
+
+
+def _baselines(spec: Spec, findings: _Findings) -> None:
+    for index, name in enumerate(spec.verify.baselines):
+        if name in spec.verify.baselines[:index]:
+            path: Path_ = ("verify", "baselines", index)
+            findings.error("MX0234", path, f"the baseline '{name}' is listed twice", "take one out")
+
+
 _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] = (
     (_objective, ("objective",)),
     (_constrained, ("constraints",)),
@@ -343,5 +374,7 @@ _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] =
     (_intensities, ("domains",)),
     (_phantoms, ("domains", "volume")),
     (_split, ("domains", "data")),
+    (_room, ("domains", "data", "volume", "constraints", "budgets")),
+    (_baselines, ("verify",)),
 )
 """Each check with the sections it reads."""

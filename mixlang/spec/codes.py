@@ -8,10 +8,10 @@ EXAMPLE_SPEC = """\
 mixlang: 1
 name: demo
 domains:
-  ct:  {modality: ct,  source: {phantom: {count: 40, shape: [96, 96, 96]}}}
-  mri: {modality: mri, source: {phantom: {count: 20, shape: [96, 96, 96]}}}
+  ct:  {modality: ct,  source: {phantom: {count: 400, shape: [192, 192, 192]}}}
+  mri: {modality: mri, source: {phantom: {count: 200, shape: [192, 192, 192]}}}
 volume: {spacing: [1, 1, 1], crop: [96, 96, 96]}
-budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 200k}
+budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 100k}
 """
 """What the examples are edits of; it compiles without a warning."""
 
@@ -34,8 +34,8 @@ class Code:
     warning: bool = False
 
 
-_BUDGETS = "budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 200k}"
-_CT = "{modality: ct,  source: {phantom: {count: 40, shape: [96, 96, 96]}}}"
+_BUDGETS = "budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 100k}"
+_CT = "{modality: ct,  source: {phantom: {count: 400, shape: [192, 192, 192]}}}"
 
 CODES: dict[str, Code] = {
     "MX0001": Code("the spec cannot be read", "The path is wrong, or the file is not readable."),
@@ -56,7 +56,7 @@ CODES: dict[str, Code] = {
     ),
     "MX0007": Code("a key that is no word", "Keys are words, not lists or mappings.", "name: demo", "[name]: demo"),
     "MX0008": Code("a YAML tag", "Tags such as `!!python/...` or `!!int x` are refused.", "name: demo", "name: !x demo"),
-    "MX0009": Code("an endless number", "A number of over 300 digits.", "200k}", f"{'9' * 301}}}"),
+    "MX0009": Code("an endless number", "A number of over 300 digits.", "100k}", f"{'9' * 301}}}"),
     "MX0011": Code(
         "nothing to extend", "`extends` names a file relative to the spec, in specs/bases/.",
         "name: demo", "name: demo\nextends: bases/site.yaml",
@@ -71,17 +71,24 @@ CODES: dict[str, Code] = {
         "an unknown key", "Misspelt, or written in the wrong section: a key nobody reads would be a setting nobody "
         "applies.", "name: demo", "nmae: demo",
     ),
-    "MX0102": Code("a key is missing", "It has no default that would not be a guess.", ", target: 200k", ""),
-    "MX0103": Code("the wrong type", "Text for a number, a value for a section.", "count: 40", "count: '40'"),
+    "MX0102": Code("a key is missing", "It has no default that would not be a guess.", ", target: 100k", ""),
+    "MX0103": Code("the wrong type", "Text for a number, a value for a section.", "count: 400", "count: '400'"),
     "MX0104": Code("not one of the words", "Only the words listed mean something here.", "modality: ct", "modality: ctt"),
-    "MX0105": Code("a value that cannot be", "Well-formed, but without meaning at this place.", "200k", "200q"),
+    "MX0105": Code("a value that cannot be", "Well-formed, but without meaning at this place.", "100k", "100q"),
     "MX0106": Code("not a name", "Letters, digits, `_` and `-`, starting with a letter.", "name: demo", "name: a demo"),
-    "MX0107": Code("out of range", "The number is beyond what can work.", "count: 40", "count: 1"),
+    "MX0107": Code("out of range", "The number is beyond what can work.", "count: 400", "count: 1"),
     "MX0108": Code("too few or too many", "A list or table with the wrong number of entries.", _BUDGETS,
                    _BUDGETS.replace("[16384, 24576, 32768, 49152]", "[]")),
     "MX0109": Code("another version of the language", "This mixlang reads another version.", "mixlang: 1", "mixlang: 2"),
     "MX0110": Code("a key without a value", "It counts as left out.", "name: demo", "name: demo\ndescription:",
                    warning=True),
+    "MX0111": Code(
+        "null that takes nothing out",
+        "An explicit null takes a name of a base out; here the base has no such name.",
+        "name: demo",
+        "name: demo\nobjective: {weights: {mir: null}}",
+        warning=True,
+    ),
     "MX0201": Code("no such domain", "A weight, bound or group names a domain the spec does not have.", "name: demo",
                    "name: demo\nobjective: {weights: {mr: 2}}"),
     "MX0202": Code("nothing to minimise", "Every weight is zero.", "name: demo",
@@ -138,13 +145,33 @@ CODES: dict[str, Code] = {
     "MX0229": Code("a clip without meaning", "MRI has no absolute scale to clip on.", "{modality: mri,",
                    "{modality: mri, intensity: {clip: [0, 1000]},"),
     "MX0230": Code("volumes smaller than the crop", "They are padded; padding is never shown or scored.",
-                   "count: 40, shape: [96, 96, 96]", "count: 40, shape: [64, 64, 64]", warning=True),
+                   "count: 400, shape: [192, 192, 192]", "count: 40, shape: [64, 64, 64]", warning=True),
     "MX0231": Code("a domain that cannot be split", "No subject would be left to train on.", "name: demo",
-                   "name: demo\ndata: {split: {validation: 0.99}}"),
-    "MX0232": Code("a far extrapolation", "The target is over 100 times the largest probe budget.", "200k", "20M",
+                   "name: demo\ndata: {split: {validation: 0.999}}"),
+    "MX0232": Code("a far extrapolation", "The target is over 100 times the largest probe budget.", "100k", "20M",
                    warning=True),
-    "MX0233": Code("one seed", "Without replicates the noise is unknown.", "target: 200k", "target: 200k, seeds: 1",
+    "MX0233": Code("one seed", "Without replicates the noise is unknown.", "target: 100k", "target: 100k, seeds: 1",
                    warning=True),
+    "MX0234": Code(
+        "a baseline twice",
+        "Each is trained once.",
+        "name: demo",
+        "name: demo\nverify: {baselines: [uniform, uniform]}",
+    ),
+    "MX0235": Code(
+        "budgets that hardly differ",
+        "A power law shows over factors, not percents.",
+        "[16384, 24576, 32768, 49152]",
+        "[16384, 16448, 16512, 16576]",
+        warning=True,
+    ),
+    "MX0236": Code(
+        "a target below the probe",
+        "The laws were fitted on runs longer than the one they are for.",
+        "target: 100k",
+        "target: 10k",
+        warning=True,
+    ),
     "MX0301": Code("an undefined variable", "A `${variable}` of a path has no value on this machine.", _CT,
                    "{modality: ct, source: {manifest: '${data_root}/ct.csv'}}"),
     "MX0302": Code("data that are not there", "A source names no file of this machine.", _CT,
@@ -157,5 +184,25 @@ CODES: dict[str, Code] = {
                    "on, or none to validate on."),
     "MX0306": Code("heavy repetition", "From about 32 views of each volume on, loss no longer follows the law the "
                    "probe runs show; see train.repetition.", warning=True),
+    "MX0307": Code(
+        "too many unusable files",
+        "More of a domain's files than data.max_quarantined were set aside; the first reasons are shown.",
+    ),
+    "MX0308": Code(
+        "a file in two domains",
+        "By content, whatever its name and subject. It could be trained on in one and validated on in the other, and be "
+        "in the unit of only one.",
+    ),
+    "MX0309": Code(
+        "a pattern that matches nothing",
+        "`exclude` or `intensity.factors` names files that the source does not have: a typing error would otherwise let "
+        "label maps in, or leave units as they are.",
+        warning=True,
+    ),
+    "MX0310": Code(
+        "two studies under one name",
+        "Both would publish their mixtures as versions of the same name; see publish.as.",
+        warning=True,
+    ),
     "MX0401": Code("over the limit", "What is left to train, or to store, exceeds the spec's `limits`."),
 }  # fmt: skip

@@ -94,7 +94,10 @@ def _bases_near(spec: Path, name: str) -> str:
     folder = (spec.parent / name).parent
     if not folder.is_dir():
         return f"there is no folder {folder}"
-    return did_you_mean(Path(name).name, [item.name for item in sorted(folder.glob("*.yaml"))[:1000]])
+    there = [item.relative_to(spec.parent).as_posix() for item in sorted(folder.glob("*.yaml"))[:1000] if item != spec]
+    there += [item.relative_to(spec.parent).as_posix() for item in sorted(spec.parent.glob("bases/*.yaml"))[:1000]]
+    by_name = {item: item for item in there if Path(item).name == Path(name).name}
+    return f"did you mean '{next(iter(by_name))}'?" if by_name else did_you_mean(name, there)
 
 
 def parse_overrides(texts: Sequence[str]) -> Marked:
@@ -118,6 +121,9 @@ def _override(texts: Sequence[str], number: int) -> Marked:
         help = "write a key of the spec and its value, such as --set budgets.target=20k"
         place = (Position(SET, line, 1), max(1, len(text)))
         raise SpecError([marked.at("MX0014", place, f"'{text}' sets nothing", help)])
+    if parts[0] == EXTENDS:
+        place = (Position(SET, line, 1), len(text))
+        raise SpecError([marked.at("MX0014", place, "what a spec extends cannot be set", "write it into the spec")])
     shift = len(path_text) + 1
     try:
         inner = parse_text(value_text, SET)
@@ -176,6 +182,9 @@ def _may_be_empty(place: Path_, bare: bool, marked: Marked, warnings: list[Diagn
     from mixlang.spec.lookup import is_section, known_keys, schema_at  # reads the whole schema; few specs need it
 
     if not is_section(place[:-1]):
+        if not bare and place not in marked.replaced:
+            message = f"null takes '{place[-1]}' out, but there is none to take out"
+            warnings.append(marked.diagnostic("MX0111", place, message, key=True, severity="warning"))
         return not bare
     if place[-1] not in known_keys(place[:-1]):
         return False

@@ -9,14 +9,15 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mixlang.errors import InputError
-from mixlang.spec.diagnostics import Diagnostic
+from mixlang.spec.diagnostics import Diagnostic, SpecError
 from mixlang.spec.loader import LoadedSpec
 from mixlang.spec.marks import parse
+from mixlang.spec.suggest import closest
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 LOCAL_FILE = "mixlang.local.yaml"
@@ -25,8 +26,10 @@ LOCAL_FILE = "mixlang.local.yaml"
 class UndefinedVariable(InputError):
     """A `${variable}` that neither the environment nor mixlang.local.yaml defines."""
 
-    def __init__(self, name: str) -> None:
-        where = f"set MIXLANG_{name.upper()} or write '{name}: PATH' in {LOCAL_FILE} beside dvc.yaml"
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        near = closest(name, known)
+        meant = f"{LOCAL_FILE} defines '{near}': is that it? Else " if near else ""
+        where = f"{meant}set MIXLANG_{name.upper()} or write '{name}: PATH' in {LOCAL_FILE} beside dvc.yaml"
         super().__init__(f"${{{name}}} is not defined", where)
 
 
@@ -47,14 +50,25 @@ class Locations:
         """The locations of a workspace; reads its mixlang.local.yaml if there is one.
 
         Raises:
-            SpecError: that file is not valid YAML.
-            InputError: it is not a flat mapping of names to texts.
+            SpecError: that file is not valid YAML, or not a flat mapping of names to texts.
         """
         path = root / LOCAL_FILE
-        values = parse(path, LOCAL_FILE).value if path.exists() else None
-        values = {} if values is None else values
-        if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-            raise InputError(f"{LOCAL_FILE} must hold lines such as 'data_root: PATH'")
+        if not path.exists():
+            return cls(root, {})
+        marked = parse(path, LOCAL_FILE)
+        values = {} if marked.value is None else marked.value
+        problems = list(marked.problems)
+        help = "write lines such as 'data_root: /path/of/the/data'"
+        if not isinstance(values, dict):
+            problems.append(marked.diagnostic("MX0103", (), f"{LOCAL_FILE} must hold names and paths", help))
+        else:
+            problems += [
+                marked.diagnostic("MX0103", (name,), f"'{name}' must be a path", help, key=value is None)
+                for name, value in values.items()
+                if not isinstance(value, str)
+            ]
+        if problems:
+            raise SpecError(problems)
         return cls(root, values)
 
     def expand(self, text: str) -> Path:
@@ -68,7 +82,7 @@ class Locations:
     def _value(self, name: str) -> str:
         value = os.environ.get(f"MIXLANG_{name.upper()}") or self.variables.get(name)
         if not value:
-            raise UndefinedVariable(name)
+            raise UndefinedVariable(name, self.variables)
         return os.path.expanduser(value)
 
     def portable(self, path: Path, template: str) -> str:
@@ -90,6 +104,10 @@ def check_sources(loaded: LoadedSpec, locations: Locations) -> list[Diagnostic]:
         if source.kind == "phantom":
             continue
         path = ("domains", name, "source", source.kind)
+        foreign = _foreign(source.location)
+        if foreign:
+            found.append(loaded.marked.diagnostic("MX0301", path, *foreign))
+            continue
         try:
             expanded = locations.expand(source.location)
         except UndefinedVariable as error:
@@ -99,6 +117,27 @@ def check_sources(loaded: LoadedSpec, locations: Locations) -> list[Diagnostic]:
         if problem:
             found.append(loaded.marked.diagnostic("MX0302", path, f"domain '{name}': {problem}"))
     return found
+
+
+def _foreign(text: str) -> tuple[str, str] | None:
+    """What of a path would be taken literally although another system expands it: message and help, or None."""
+    left = _VARIABLE.sub("", text)
+    if "${" in left:
+        return "a variable is not closed, or has no name", "write ${data_root}/..."
+    if match := re.search(r"\$\w+|(?<!\$)\{(\w+)\}|%(\w+)%", left):
+        name = (match[1] or match[2] or match[0].lstrip("$")).lower()
+        return f"'{match[0]}' is no variable here", f"write ${{{name}}} and give MIXLANG_{name.upper()} a value"
+    if left.startswith("~"):
+        return (
+            "'~' is another folder for everybody",
+            "write ${data_root}/... and 'data_root: ~/...' in mixlang.local.yaml",
+        )
+    if "\\" in left or re.match(r"[A-Za-z]:[/\\]", left):
+        return (
+            "this looks like a path of Windows",
+            "write forward slashes, and ${data_root} for the folder of this machine",
+        )
+    return None
 
 
 def _missing(path: Path, kind: str) -> str:
@@ -121,6 +160,8 @@ def _missing(path: Path, kind: str) -> str:
 
 def _unmatched(pattern: Path) -> str:
     """Why a glob finds nothing, or ''."""
+    if pattern.is_dir():
+        return f"{pattern} is a folder; name its files, as in {pattern.name}/**/*.nii.gz"
     parts = pattern.parts
     fixed = Path(*parts[: next((index for index, part in enumerate(parts) if glob.has_magic(part)), None)])
     if not fixed.exists():

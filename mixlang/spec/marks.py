@@ -55,6 +55,7 @@ class Marked:
         lines: the lines of each file, for showing them.
         keys: where the key of a path stands; `values`: where its value does.
         empty: paths of keys with nothing after the colon.
+        replaced: paths whose value takes the place of one in a base.
         problems: what is wrong with the YAML itself, but did not keep the rest from being read.
     """
 
@@ -64,6 +65,7 @@ class Marked:
     keys: dict[Path_, Place] = field(default_factory=dict)
     values: dict[Path_, Place] = field(default_factory=dict)
     empty: set[Path_] = field(default_factory=set)
+    replaced: set[Path_] = field(default_factory=set)
     problems: list[Diagnostic] = field(default_factory=list)
 
     def locate(self, path: Path_, key: bool = False) -> Place:
@@ -100,6 +102,7 @@ class Marked:
     def over(self, base: Marked) -> Marked:
         """This file on top of `base`: mappings are merged key by key, anything else replaces what the base says."""
         merged = Marked(self.file, None, {**base.lines, **self.lines}, problems=[*self.problems, *base.problems])
+        merged.replaced = self.replaced | base.replaced
         merged.value = _merged(merged, base, self, base.value, self.value, ())
         return merged
 
@@ -116,6 +119,7 @@ def _merged(merged: Marked, base: Marked, top: Marked, below: Any, above: Any, p
         elif key not in below:
             result[key] = _copied(merged, top, above[key], inner)
         else:
+            merged.replaced.add(inner)
             result[key] = _merged(merged, base, top, below[key], above[key], inner)
     return result
 
@@ -162,8 +166,10 @@ def parse(path: Path, shown: str | None = None) -> Marked:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        _fail(name, "MX0003", "the spec is not UTF-8 text", "save the file as UTF-8", line)
+        line, begin = data[: error.start].count(b"\n") + 1, data.rfind(b"\n", 0, error.start) + 1
+        place = Position(name, line, error.start - begin + 1)
+        message = f"the spec is not UTF-8 text: byte {data[error.start]:#04x}"
+        raise SpecError([Diagnostic("MX0003", "error", place, message, "save the file as UTF-8")]) from None
     return parse_text(text, name)
 
 
@@ -176,22 +182,44 @@ def parse_text(text: str, name: str) -> Marked:
         if node is not None:
             marked.value = _Walker(marked).convert(node, ())
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = (Position(name, mark.line + 1, mark.column + 1) if mark else Position(name, 1, 1)), 1
-        message = " ".join(filter(None, [error.problem, error.context]))
-        found = marked.at("MX0004", place, f"not valid YAML: {message}")
-        raise SpecError([marked.at("MX0004", place, found.message, _yaml_help(found.source_line))]) from error
+        raise SpecError([_not_yaml(error, marked)]) from error
     except yaml.YAMLError as error:
         line = text[: getattr(error, "position", None) or 0].count("\n") + 1
         _fail(name, "MX0004", f"not valid YAML: {str(error).splitlines()[0]}", "take that character out", line)
     return marked
 
 
+def _not_yaml(error: yaml.MarkedYAMLError, marked: Marked) -> Diagnostic:
+    """The parser's complaint, where what it is about begins: a quote or bracket left open is noticed lines later."""
+    noticed, begun = error.problem_mark, error.context_mark
+    opened = any(part in (error.context or "") for part in ("quoted", "flow mapping", "flow sequence", "simple key"))
+    mark = begun if opened and begun and noticed and begun.line < noticed.line else noticed or begun
+    place = (Position(marked.file, mark.line + 1, mark.column + 1) if mark else Position(marked.file, 1, 1)), 1
+    message = f"not valid YAML: {' '.join(filter(None, [error.problem, error.context]))}"
+    if noticed and mark is not noticed:
+        message += f" (noticed at line {noticed.line + 1})"
+    if "another document" in message:
+        message, place = (
+            "not valid YAML: a second document begins here",
+            (Position(marked.file, noticed.line + 1, 1), 3),
+        )
+    line = marked.at("MX0004", place, message).source_line
+    return marked.at("MX0004", place, message, _yaml_help(line, message))
+
+
 def _fail(name: str, code: str, message: str, help: str = "", line: int = 1) -> None:
     raise SpecError([Diagnostic(code, "error", Position(name, line, 1), message, help)])
 
 
-def _yaml_help(line: str) -> str:
+def _yaml_help(line: str, message: str) -> str:
+    if "second document" in message:
+        return "a spec is one document; take out the line '---'"
+    if "quoted scalar" in message:
+        return "a quote is opened here and not closed"
+    if "flow mapping" in message or "flow sequence" in message:
+        return "a bracket is opened here and not closed, or a comma is missing"
+    if "simple key" in message and re.match(r"\s*[\w-]+:\S", line):
+        return "put a space after the colon"
     if "\t" in line:
         return "indent with spaces; YAML does not allow tabs"
     if re.search(r":[]},]", line):

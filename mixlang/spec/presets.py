@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mixlang.spec.quantities import exact_bytes
 from mixlang.spec.schema import Domain, Model, Spec
 
 _ARCH = {
@@ -80,5 +81,7 @@ def resolved(spec: Spec) -> dict[str, Any]:
     if spec.design.mixtures.budgets is None:
         result["design"]["mixtures"]["budgets"] = list(spec.budgets.probe)
     result["objective"]["weights"] = {name: spec.objective.weights.get(name, 1.0) for name in spec.domains}
+    if spec.limits.max_disk is not None:
+        result["limits"]["max_disk"] = exact_bytes(spec.limits.max_disk)
     result["publish"]["as"] = spec.registry_name
     return result

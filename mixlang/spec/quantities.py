@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _SUFFIX = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "B": 1_000_000_000}
-_AMOUNT = re.compile(r"^([0-9][0-9_]*(?:\.[0-9]+)?)([kKMGB]?)$")
-_BYTES = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE = re.compile(r"^([0-9][0-9_]*(?:\.[0-9]+)?) ?(kB|KB|MB|GB|TB)$")
+_AMOUNT = re.compile(r"^([0-9][0-9_]*(?:\.[0-9]+)?) ?([kKMGB]?)$")
+_BYTES = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15}
+_UNITS = {name.lower(): value for name, value in _BYTES.items()}
+_UNITS |= {f"{name}ib": 1024**power for power, name in enumerate("kmgtp", 1)}
+_SIZE = re.compile(r"^([0-9][0-9_]*(?:\.[0-9]+)?) ?([kmgtp]i?b)$", re.IGNORECASE)
 
 
 def parse_amount(value: Any) -> int:
@@ -42,7 +44,7 @@ Amount = Annotated[
             "anyOf": [
                 {"type": "integer", "minimum": 1},
                 {"type": "number", "minimum": 1},
-                {"type": "string", "pattern": "^[0-9][0-9_]*(\\.[0-9]+)?[kKMGB]?$"},
+                {"type": "string", "pattern": "^[0-9][0-9_]*(\\.[0-9]+)? ?[kKMGB]?$"},
             ]
         }
     ),
@@ -51,34 +53,25 @@ Amount = Annotated[
 
 
 def parse_bytes(value: Any) -> int:
-    """Turn `'500 GB'` or a number of bytes into bytes; decimal units, as disks are sold.
+    """Turn `'500 GB'` into bytes; GB is 10^9 bytes, as disks are sold, GiB 2^30.
 
     Raises:
         ValueError: no number, or an unknown unit.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     match = _SIZE.match(value.strip()) if isinstance(value, str) else None
     if not match:
-        shown = f"'{value[:40]}'" if isinstance(value, str) else "that"
+        shown = f"'{value[:40]}'" if isinstance(value, str) else f"{value!r:.40}"
         raise ValueError(f"{shown} is not a size; write it with its unit, such as 500 GB")
-    return round(float(match[1].replace("_", "")) * _BYTES[match[2]])
+    return round(float(match[1].replace("_", "")) * _UNITS[match[2].lower()])
 
 
 Bytes = Annotated[
     int,
     BeforeValidator(parse_bytes),
     Field(ge=1, le=10**18),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"type": "string", "pattern": "^[0-9][0-9_]*(\\.[0-9]+)? ?(kB|KB|MB|GB|TB)$"},
-            ]
-        }
-    ),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9][0-9_]*(\\.[0-9]+)? ?[kKmMgGtTpP]i?[bB]$"}),
 ]
-"""A size on disk, in bytes or with a decimal unit."""
+"""A size on disk, with its unit."""
 
 
 def show_amount(value: float) -> str:
@@ -89,9 +82,15 @@ def show_amount(value: float) -> str:
     return f"{value:.4g}"
 
 
+def exact_bytes(value: int) -> str:
+    """A size as a spec gives it, in the largest unit that loses nothing."""
+    shown = (f"{value / size:.12g} {unit}" for unit, size in reversed(_BYTES.items()))
+    return next((text for text in shown if "e" not in text and parse_bytes(text) == value), f"{value / 1000} kB")
+
+
 def show_bytes(value: float) -> str:
     """`1_500_000_000` as `1.5 GB`."""
-    for unit in ("TB", "GB", "MB", "kB"):
+    for unit in ("PB", "TB", "GB", "MB", "kB"):
         if value >= _BYTES[unit]:
             return f"{value / _BYTES[unit]:.3g} {unit}"
     return f"{value:.0f} bytes"

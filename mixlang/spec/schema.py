@@ -499,7 +499,7 @@ class Limits(Section):
         gt=0,
     )
     max_disk: Bytes | None = _key(
-        None, "Most that prepared volumes and checkpoints may take in the store.", "500 GB", "bytes"
+        None, "Most that prepared volumes and weights may take in the store.", "500 GB", "bytes"
     )
 
 

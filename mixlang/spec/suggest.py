@@ -55,6 +55,10 @@ _ELSEWHERE = {
     "mean": "weighted_loss",
     "proportionate": "proportional",
     "equal": "uniform",
+    "inf": "unlimited",
+    ".inf": "unlimited",
+    "none": "unlimited",
+    "infinite": "unlimited",
 }
 """What other tools and papers call it -> what the language calls it."""
 

@@ -14,6 +14,9 @@ from mixlang.spec.marks import Marked, Path_
 from mixlang.spec.schema import LANGUAGE_VERSION, Spec
 from mixlang.spec.suggest import closest, did_you_mean, usual_name
 
+_FEW = 4
+"""Keys of a section small enough to be listed beside other advice."""
+
 _NAME_HELP = "letters, digits, '_' and '-', starting with a letter, at most 63"
 
 _WANTED = {
@@ -63,11 +66,25 @@ def without(broken: set[str], marked: Marked) -> Spec:
 
 
 def diagnose(error: ValidationError, marked: Marked) -> list[Diagnostic]:
-    """One diagnostic a place: the several complaints of a union about one value become one."""
+    """One diagnostic a place, and one a mistake: what only follows from another finding is left out."""
     by_path: dict[Path_, list[Any]] = {}
     for item in error.errors(include_url=False):
         by_path.setdefault(_real_path(item["loc"], marked.value), []).append(item)
-    return [_diagnostic(items, path, marked) for path, items in by_path.items()]
+    misspelt = {
+        (*path[:-1], closest(str(path[-1]), known_keys(path[:-1])))
+        for path, items in by_path.items()
+        if items[0]["type"] == "extra_forbidden"
+    }
+    twice = {item.position.line for item in marked.problems if item.code == "MX0005"}
+    found = []
+    for path, items in by_path.items():
+        kind = items[0]["type"]
+        follows = kind == "missing" and path in misspelt and path not in marked.keys
+        if kind == "too_short" and twice and isinstance(items[0]["input"], dict):
+            follows = True
+        if not follows:
+            found.append(_diagnostic(items, path, marked))
+    return found
 
 
 def _real_path(loc: Path_, value: Any) -> Path_:
@@ -107,7 +124,7 @@ def _diagnostic(items: list[Any], path: Path_, marked: Marked) -> Diagnostic:
         return marked.diagnostic("MX0105", path, f"{key}: {item['ctx']['error']}", _value_help(item["input"], path))
     wanted = _WANTED.get(item["type"], "something else")
     message = f"'{key}' must be {wanted}, not {show(item['input'])}"
-    return marked.diagnostic("MX0103", path, message, _type_help(item, path))
+    return marked.diagnostic("MX0103", path, message, _type_help(item, path), key=path in marked.empty)
 
 
 def _unknown_key(key: str, path: Path_, marked: Marked) -> Diagnostic:
@@ -118,8 +135,30 @@ def _unknown_key(key: str, path: Path_, marked: Marked) -> Diagnostic:
     if homes and meant not in known:
         shown = " or ".join(f"under '{'.'.join(map(str, home))}'" if home else "at the top" for home in homes[:3])
         help = f"'{meant}' belongs {shown}"
-    help = help or f"known here: {', '.join(known)}"
+        if len(known) < _FEW:
+            help += f"; known here: {', '.join(known)}"
+    help = _odd_letters(key) or _after_a_comma(key, path, marked) or help or f"known here: {', '.join(known)}"
     return marked.diagnostic("MX0101", path, f"unknown key '{key}'", help, key=True)
+
+
+def _odd_letters(key: str) -> str:
+    """What of a key only looks like YAML: blanks that are none, a wide colon; or ''."""
+    odd = next((letter for letter in key if letter in "\uff1a\ufe55" or (letter.isspace() and letter != " ")), "")
+    if not odd:
+        return ""
+    name = "a colon" if odd in "\uff1a\ufe55" else "a blank"
+    return f"the letter U+{ord(odd):04X} in it looks like {name} and is none; type that again"
+
+
+def _after_a_comma(key: str, path: Path_, marked: Marked) -> str:
+    """Advice where `200,000` or `0,5` was taken for a value and a key, or ''."""
+    if not key.isdigit():
+        return ""
+    line = marked.at("", marked.locate(path, key=True), "").source_line
+    match = re.search(rf"([0-9]+), ?{key}\b", line)
+    if not match:
+        return ""
+    return f"a comma ends a value; write {match[1]}{key} or {match[1]}.{key}"
 
 
 def _missing(key: str, path: Path_, marked: Marked) -> Diagnostic:
@@ -139,7 +178,8 @@ def _not_a_word(kinds: dict[str, Any], key: str, path: Path_, marked: Marked) ->
         if number is not None:
             return _out_of_range([number], key, path, marked)
         message = f"'{key}' must be a number or {expected}, not {show(item['input'])}"
-        return marked.diagnostic("MX0104", path, message, _number_help(item["input"]) or describe(path))
+        help = _number_help(item["input"]) or did_you_mean(str(item["input"]), [expected.strip("'")])
+        return marked.diagnostic("MX0104", path, message, help or describe(path))
     words = [word.strip("'") for word in re.split(r", | or ", expected)]
     help = did_you_mean(str(item["input"]), words) or describe(path)
     return marked.diagnostic("MX0104", path, f"'{key}' must be {expected}, not {show(item['input'])}", help)
@@ -158,12 +198,24 @@ def _wrong_count(item: Any, key: str, path: Path_, marked: Marked) -> Diagnostic
     context = item["ctx"]
     least, most = context.get("min_length"), context.get("max_length")
     wanted = f"at least {least}" if item["type"] == "too_short" else f"at most {most}"
-    message = f"'{key}' has {context['actual_length']} entries; expected {wanted}"
+    number = context["actual_length"]
+    message = f"'{key}' has {number} {'entry' if number == 1 else 'entries'}; expected {wanted}"
     return marked.diagnostic("MX0108", path, message, describe(path), key=path in marked.keys)
 
 
 def _value_help(value: Any, path: Path_) -> str:
-    return _number_help(value) or describe(path)
+    if isinstance(value, list) and len(value) == 6:
+        return "a comma separates entries; decimals have a point: [1.5, 1.5, 1.5]"
+    return _amount_help(value) or describe(path)
+
+
+def _amount_help(value: Any) -> str:
+    """`2q` or `2m` where samples are counted: the suffix that was probably meant, or ''."""
+    match = re.fullmatch(r"([0-9.]+) ?([a-zA-Z]+)", value.strip()) if isinstance(value, str) else None
+    if not match:
+        return ""
+    suffix = {"q": "k", "m": "M", "t": "G", "b": "G", "g": "G"}.get(match[2].lower(), "")
+    return f"did you mean '{match[1]}{suffix}'?" if suffix else ""
 
 
 def _type_help(item: Any, path: Path_) -> str:
@@ -180,6 +232,8 @@ def _type_help(item: Any, path: Path_) -> str:
         return f"put it in quotes: '{value}'"
     if wanted in ("model_type", "model_attributes_type") and is_section(path):
         return f"its keys are {', '.join(known_keys(path))}"
+    if wanted.startswith("int") and isinstance(value, str) and value.rstrip().endswith("%"):
+        return describe(path)
     return _number_help(value) or describe(path)
 
 
@@ -200,15 +254,14 @@ def _number_help(value: Any) -> str:
             return f"numbers are decimal; write {int(text, 0)}"
         except ValueError:
             return "numbers are decimal"
-    if match := re.fullmatch(r"([0-9.]+) ?%", text):
-        try:
-            return f"write a fraction: {float(match[1]) / 100:g}"
-        except ValueError:
-            return ""
-    if match := re.fullmatch(r"([0-9.]+)([a-zA-Z]+)", text):
-        suffix = closest(match[2], ["k", "M", "G"]) or {"q": "k", "m": "M", "t": "G"}.get(match[2][:1].lower(), "")
-        return f"did you mean '{match[1]}{suffix}'?" if suffix else ""
-    return ""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z%]+)", text)
+    if not match:
+        return ""
+    number, unit = float(match[1]), match[2]
+    if unit == "%":
+        return f"write a fraction: {number / 100:g}"
+    factor = {"k": 1e3, "K": 1e3, "M": 1e6}.get(unit)
+    return f"write {number * factor:.12g}" if factor else f"write the number without its unit: {match[1]}"
 
 
 def show(value: Any) -> str:
