@@ -13,17 +13,24 @@ from runners.branches import branches_of, sample_order
 
 
 @pytest.fixture(scope="module")
-def ladders(study, tmp_path_factory):
-    """The same probe runs trained both ways: {ladder: store}."""
+def trained(study):
+    """One domain's ladder and a mixture."""
+    return [run for run in study[0].runs if run.amounts["mri"] in (0, run.budget // 2)]
+
+
+@pytest.fixture(scope="module")
+def ladders(study, trained, tmp_path_factory):
+    """The same runs trained both ways: {ladder: store}."""
     stores = {}
     for ladder in ("independent", "branches"):
         stores[ladder] = fresh(study, tmp_path_factory.mktemp(ladder))
-        sweep(study, stores[ladder], study[0].runs, ladder=ladder).execute()
+        sweep(study, stores[ladder], trained, ladder=ladder).execute()
     return stores
 
 
-def test_a_branch_is_the_independent_run_to_the_last_bit(study, ladders):
-    for run in study[0].runs:
+def test_a_branch_is_the_independent_run_to_the_last_bit(trained, ladders):
+    assert len(trained) == 5
+    for run in trained:
         results = [store.result(run.key) for store in ladders.values()]
         assert results[0]["losses"] == results[1]["losses"]
         assert results[0]["curve"] == results[1]["curve"]
@@ -31,9 +38,9 @@ def test_a_branch_is_the_independent_run_to_the_last_bit(study, ladders):
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_branches_train_their_decay_alone(study, ladders):
+def test_branches_train_their_decay_alone(study, trained, ladders):
     plan = study[0]
-    for run in plan.runs:
+    for run in trained:
         first = ladders["branches"].result(run.key)["resumed_at_step"]
         shared = shared_samples(plan, run) // plan.training["recipe"]["batch_size"]
         assert first == (shared if run.kind == "single" and run.budget < 960 else 0)
