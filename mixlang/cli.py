@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 from mixlang import __version__, arguments
 from mixlang.commands import pipeline, registry, specs, tables
-from mixlang.console import say
+from mixlang.console import print_json, say
 from mixlang.errors import MixlangError, crash
 
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(given.command(given) or 0)
     except MixlangError as error:
-        _complain(error)
+        _complain(error, getattr(given, "format", "text") == "json")
         return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
@@ -36,6 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left; nothing more can be said
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        say("error: the disk, or what standard output goes to, is full")
+        return 3
     except Exception as error:
         failed = crash(error, "this command")
         _complain(failed)
@@ -50,11 +56,16 @@ def _start_quickly() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looked for in every installed package
 
 
-def _complain(error: MixlangError) -> None:
+def _complain(error: MixlangError, as_json: bool = False) -> None:
     if os.environ.get("MIXLANG_OUTCOME"):
         return  # a stage under `mixlang run`, which has been told and says it once
     from mixlang.spec.diagnostics import SpecError, rendered
 
+    if as_json:  # standard output is one document, whatever happens
+        document: dict[str, Any] = {"ok": False, "error": str(error), "hint": error.hint}
+        if isinstance(error, SpecError):
+            document["diagnostics"] = [item.as_dict() for item in error.diagnostics]
+        print_json(document)
     if isinstance(error, SpecError):
         for text in rendered(error.diagnostics):
             say(text)
@@ -85,6 +96,17 @@ class CommandParser(argparse.ArgumentParser):
         if learn is not None:
             learn(self)
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse does, naming the command that was probably meant and none that is not for people."""
+        if action.choices is None or value in action.choices or not isinstance(action, argparse._SubParsersAction):
+            super()._check_value(action, value)
+            return
+        from mixlang.spec.suggest import did_you_mean
+
+        names = [name for name in action.choices if name != "stage"]
+        help = did_you_mean(str(value), names) or f"the commands are {', '.join(names)}"
+        raise argparse.ArgumentError(None, f"there is no command '{value}'; {help}")
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does."""
         self.complete()
@@ -93,7 +115,7 @@ class CommandParser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="mixlang", description="Solve, prove and publish the data mixture of a 3D medical foundation model."
     )
     top.add_argument("--version", action="version", version=f"mixlang {__version__}")

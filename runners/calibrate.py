@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,15 @@ _PATIENCE = 300
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one device a sample takes: trained on, evaluated on; and which device that is."""
+    """Seconds of one device a sample takes: trained on, evaluated on; which device that is, and when it was measured.
+
+    What else the machine did at that time is in it; deleting the store's calibration/ has it measured again.
+    """
 
     train: float
     evaluate: float
     device: str
+    measured: str
 
 
 def calibrate(training: dict[str, Any], store: Path) -> Speed:
@@ -136,7 +141,7 @@ def measure(training: dict[str, Any]) -> Speed:
             times.append(seconds(work, size))
         per_sample.append(sorted(times)[len(times) // 2] / size)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    return Speed(per_sample[0], per_sample[1], name)
+    return Speed(per_sample[0], per_sample[1], name, datetime.now().astimezone().isoformat(timespec="minutes"))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from mixlang.spec.diagnostics import in_file_order, rendered
 from mixlang.spec.feasibility import infeasible
 from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.marks import Path_
-from runners.data.sources.candidates import is_excluded
+from runners.data.sources.candidates import fits, is_excluded
 from runners.data.sources.find import find_candidates
 
 _REPETITION_SHOWS = 64
@@ -141,7 +141,9 @@ def _idle_patterns(loaded: LoadedSpec, manifest: DataManifest, locations: Locati
 
     for name, domain in loaded.spec.domains.items():
         if domain.source.exclude:
-            whole = domain.model_copy(update={"source": domain.source.model_copy(update={"exclude": [], "subject": None})})
+            whole = domain.model_copy(
+                update={"source": domain.source.model_copy(update={"exclude": [], "subject": None})}
+            )
             there = find_candidates(name, whole, locations)
             for index, pattern in enumerate(domain.source.exclude):
                 if not any(is_excluded(item.path, [pattern]) for item in there):
@@ -149,7 +151,7 @@ def _idle_patterns(loaded: LoadedSpec, manifest: DataManifest, locations: Locati
         data = manifest.domains[name]
         paths = [volume.path for volume in data.volumes] + [path for path, _ in data.quarantined]
         for index, rule in enumerate(domain.intensity.factors):
-            if not any(applies(rule.files, path) for path in paths):
+            if not any(fits(path, rule.files) for path in paths):
                 warn(("domains", name, "intensity", "factors", index, "files"), rule.files, "converts nothing")
     return found
 

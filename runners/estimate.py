@@ -101,7 +101,7 @@ def _speed(workspace: Workspace, plan: Plan, done: dict[str, dict[str, Any]]) ->
     if trained and crops:
         train = sum(row["seconds"]["train"] for row in timed) / trained
         evaluate = sum(row["seconds"]["evaluate"] for row in timed) / (len(timed) * crops)
-        return Speed(train, evaluate, f"{len(timed)} runs of this study"), ""
+        return Speed(train, evaluate, f"{len(timed)} runs of this study", ""), ""
     try:
         return calibrate(plan.training, workspace.store), ""
     except StageError as error:

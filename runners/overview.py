@@ -107,7 +107,7 @@ def show_overview(found: dict[str, Any]) -> None:
     print()
     _show_cost(found["cost"])
     for item in found["limits"]:
-        print(f"over the limit: {item['message']}")
+        print(f"{item['file']}:{item['line']}:{item['column']}: over the limit[{item['code']}]: {item['message']}")
     _show_reasons(found)
     print("\nstages")
     for stage in found["stages"]:
@@ -121,7 +121,8 @@ def _show_cost(cost: dict[str, Any]) -> None:
         print(f"time: unknown; {cost['unknown']}")
     else:
         hours, speed = cost["device_hours"], cost["speed"]
-        rate = f"{1 / speed['train']:,.3g} samples/s on {speed['device']}"
+        when = f", measured {speed['measured']}" if speed["measured"] else ""
+        rate = f"{1 / speed['train']:,.3g} samples/s on {speed['device']}{when}"
         at_once = f", {duration(hours * 3600 / cost['at_once'])} with {cost['at_once']} at once" if hours else ""
         print(f"time: {hours:.2g} device-hours left{at_once}; {rate}")
     print(f"disk: {show_bytes(disk['volumes'])} of prepared volumes, {show_bytes(disk['checkpoints'])} of weights")

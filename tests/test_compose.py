@@ -53,7 +53,9 @@ def test_messages_point_into_the_file_that_holds_the_mistake(specs):
 
 
 def test_a_key_is_taken_out_by_null(specs):
-    path = write(specs, "extends: bases/site.yaml\nname: mine\nconstraints: {repetition: null}\nbudgets: {target: 1300}\n")
+    path = write(
+        specs, "extends: bases/site.yaml\nname: mine\nconstraints: {repetition: null}\nbudgets: {target: 1300}\n"
+    )
     assert load_spec(path).spec.constraints.repetition == 32  # the default, not the base's 400
     path = write(
         specs,
@@ -187,3 +189,103 @@ def test_many_alike_warnings_are_folded_and_errors_are_not(tmp_path):
     assert done.stderr.count("warning[MX0220]: each") == 3
     assert "and 6 more warning[MX0220]" in done.stderr
     assert done.stderr.count("error[MX0302]") == 9
+
+
+def test_errors_are_one_json_document_too(workspace):
+    (workspace / "specs" / "small.yaml").write_text(SMALL_SPEC.replace("modality: ct,", "modality: cat,"))
+    for command in (["plan", "specs/small.yaml"], ["diff-spec", "specs/small.yaml", "specs/quickstart.yaml"]):
+        done = mixlang(*command, "--format", "json", cwd=workspace, check=False)
+        assert done.returncode == 1
+        found = json.loads(done.stdout)
+        assert not found["ok"]
+        assert [item["code"] for item in found["diagnostics"] if item["severity"] == "error"] == ["MX0104"]
+        assert "error[MX0104]" in done.stderr
+    done = mixlang("registry", "show", "nothing", "--format", "json", cwd=workspace, check=False)
+    assert json.loads(done.stdout)["error"]
+
+
+def test_a_missing_spec_or_command_is_guessed(workspace):
+    done = mixlang("check", "specs/smal.yaml", cwd=workspace, check=False)
+    assert "did you mean specs/small.yaml?" in done.stderr
+    done = mixlang("chekc", "specs/small.yaml", cwd=workspace, check=False)
+    assert done.returncode == 2
+    assert "did you mean 'check'?" in done.stderr
+    assert "stage" not in mixlang("nothing", cwd=workspace, check=False).stderr
+
+
+def test_patterns_that_match_nothing_and_a_name_taken_twice_are_said(workspace):
+    from test_sources import save
+
+    for index in range(4):
+        save(workspace / "ct" / f"p{index}_ct.nii.gz", index)
+        save(workspace / "ct" / f"p{index}_label.nii.gz", 10 + index)
+    text = SMALL_SPEC.replace(
+        "{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}",
+        "{nifti: 'ct/*.nii.gz', subject: '(p.)_', exclude: ['*_label.*', '*_lable.*']}, "
+        "intensity: {factors: [{files: '*_bqml*', factor: 2}]}",
+    )
+    text = text.replace("modality: ct,", "modality: pet,").replace("max_quarantined", "max_quarantined")
+    (workspace / "specs" / "small.yaml").write_text(text)
+    mixlang("compile", "specs/small.yaml", cwd=workspace)
+    (workspace / "specs" / "copy.yaml").write_text(text)
+    done = mixlang("compile", "specs/copy.yaml", cwd=workspace)
+    assert done.stderr.count("warning[MX0309]") == 2
+    assert "'*_lable.*' matches no file of this domain, so it leaves nothing out" in done.stderr
+    assert "'*_bqml*' matches no file of this domain, so it converts nothing" in done.stderr
+    assert "specs/copy.yaml:2:7: warning[MX0310]: specs/small.yaml publishes as 'small' too" in done.stderr
+
+
+def test_check_sees_tables_that_list_nothing_usable(workspace):
+    (workspace / "all.csv").write_text("path,subject,modality\na.nii.gz,p1,CT\n")
+    text = SMALL_SPEC.replace(
+        "{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}", "{manifest: all.csv, where: {modality: Ct}}"
+    )
+    text = text.replace(
+        "{phantom: {count: 8, seed: 2, shape: [24, 24, 24]}}", "{manifest: all.csv, where: {modalty: CT}}"
+    )
+    (workspace / "specs" / "small.yaml").write_text(text)
+    done = mixlang("check", "specs/small.yaml", cwd=workspace, check=False)
+    assert "small.yaml:4:43: error[MX0302]" in done.stderr
+    assert "column modality has no 'Ct': did you mean 'CT'?" in done.stderr
+    assert "has no column 'modalty'" in done.stderr
+    assert "did you mean 'modality'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("${data_root/ct/*.nii.gz", "a variable is not closed"),
+        ("{data_root}/ct/*.nii.gz", "write ${data_root}"),
+        ("$HOME/ct/*.nii.gz", "write ${home}"),
+        ("%DATA%/ct/*.nii.gz", "write ${data}"),
+        ("~/ct/*.nii.gz", "another folder for everybody"),
+        ("C:/ct/*.nii.gz", "a path of Windows"),
+        ("data\\ct\\*.nii.gz", "forward slashes"),
+        ("${data_rot}/ct/*.nii.gz", "defines 'data_root': is that it?"),
+        (".", "is a folder; name its files"),
+    ],
+)
+def test_paths_of_other_systems_are_not_taken_literally(workspace, path, words):
+    (workspace / "mixlang.local.yaml").write_text("data_root: /nowhere\n")
+    text = SMALL_SPEC.replace(
+        "{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}", f"{{nifti: '{path}', subject: '(a)'}}"
+    )
+    (workspace / "specs" / "small.yaml").write_text(text)
+    done = mixlang("check", "specs/small.yaml", cwd=workspace, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "words"),
+    [
+        ("data_root: a\ndata_root: b\n", "2:1", "stands here twice"),
+        ("data_root: 5\n", "1:12", "must be a path"),
+        ("- a\n", "1:1", "names and paths"),
+    ],
+)
+def test_the_local_file_is_checked_too(workspace, text, at, words):
+    (workspace / "mixlang.local.yaml").write_text(text)
+    done = mixlang("check", "specs/small.yaml", cwd=workspace, check=False)
+    assert f"mixlang.local.yaml:{at}: error" in done.stderr
+    assert words in done.stderr

@@ -486,3 +486,19 @@ def test_real_patients_agree_across_modalities_after_preprocessing(realpack):
         assert real.size > 500
         assert -3 < real.mean() < 3
         assert 0.3 < real.std() < 3
+
+
+def test_a_label_map_among_images_is_set_aside(tmp_path):
+    import nibabel
+
+    values = np.zeros((12, 12, 12), np.float32)
+    values[3:9, 3:9, 3:9] = 2
+    values[5, 5, 5] = 7
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "labels.nii.gz")
+    settings = {"modality": "mri", "unit": "arbitrary", "factor": 1.0}
+    assert inspect(tmp_path / "labels.nii.gz", settings)["problem"] == (
+        "only 3 different values, whole numbers from 0 to 7: a label map"
+    )
+    grey = np.random.default_rng(0).integers(0, 200, (12, 12, 12)).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(grey, np.eye(4)), tmp_path / "grey.nii.gz")
+    assert inspect(tmp_path / "grey.nii.gz", settings)["problem"] == ""

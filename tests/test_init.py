@@ -220,3 +220,49 @@ def test_the_real_pack_gives_a_spec_that_checks_clean_and_a_sensible_plan(realpa
     assert 30 <= len(found["runs"]) <= 100
     assert found["cost"]["device_hours"] < 4
     assert found["cost"]["disk"]["volumes"] < 1e9
+
+
+def test_names_with_blanks_and_files_that_nothing_names(tmp_path):
+    for index in range(4):
+        volume(tmp_path / "data" / f"case {index} CT (final).nii.gz", -1000)
+        volume(tmp_path / "data" / f"P00{index}_t1_gd.nii.gz")
+        volume(tmp_path / "data" / f"unknown{index}.nii.gz", 0, 700)
+    found = discover(tmp_path / "data")
+    counts = {domain.name: domain.volumes for domain in found.domains}
+    assert counts == {"ct": 4, "mri": 4, "mri_unnamed": 4}
+    check(tmp_path, found)
+
+
+@pytest.mark.parametrize("name", ["seg", "p{}_gt", "p{}-Label", "tumor"])
+def test_label_maps_are_left_out_by_their_names(tmp_path, name):
+    for index in range(4):
+        for kind in ("ct", "mr"):
+            volume(tmp_path / "data" / kind / f"Müller {index}" / "scan.nii.gz", -1000)
+            volume(tmp_path / "data" / kind / f"Müller {index}" / f"{name.format(index)}.nii.gz", 0, 3)
+    found = discover(tmp_path / "data")
+    assert {domain.name: domain.volumes for domain in found.domains} == {"ct": 4, "mri": 4}
+    loaded = check(tmp_path, found)
+    assert loaded.warnings == []
+
+
+def test_a_subject_of_a_bids_tree_is_not_the_tree(tmp_path):
+    volume(tmp_path / "ds" / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    with pytest.raises(InputError, match="one subject of a BIDS data set"):
+        discover(tmp_path / "ds" / "sub-01")
+
+
+def test_init_says_what_it_keeps_and_replaces_nothing(tmp_path):
+    for kind in ("ct", "mri"):
+        for index in range(4):
+            volume(tmp_path / "scans" / kind / f"p{index}_a.nii.gz", -1000, 500)
+    mixlang("init", "work", cwd=tmp_path)
+    assert "kept work/specs/quickstart.yaml, which was there" in mixlang("init", "work", cwd=tmp_path).stderr
+    (tmp_path / "work" / "specs" / "study.yaml").write_text("# mine\n")
+    done = mixlang("init", "work", "--from", "scans", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "work/specs/study.yaml is there already" in done.stderr
+    assert (tmp_path / "work" / "specs" / "study.yaml").read_text() == "# mine\n"
+    done = mixlang("init", "work/inner", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "inside the workspace" in done.stderr
+    assert not (tmp_path / "work" / "inner").exists()

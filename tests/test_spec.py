@@ -47,9 +47,9 @@ def test_a_minimal_spec_is_short(tmp_path):
 mixlang: 1
 name: tiny
 domains:
-  ct: {modality: ct, source: {phantom: {count: 20, seed: 1, shape: [128, 128, 128]}}}
-  mri: {modality: mri, source: {phantom: {count: 20, seed: 2, shape: [128, 128, 128]}}}
-budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 200k}
+  ct: {modality: ct, source: {phantom: {count: 400, seed: 1, shape: [192, 192, 192]}}}
+  mri: {modality: mri, source: {phantom: {count: 400, seed: 2, shape: [192, 192, 192]}}}
+budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 150k}
 """
     assert [item for item in diagnostics(tmp_path, text) if item.severity == "error"] == []
 

@@ -75,10 +75,26 @@ def _checked(arguments: argparse.Namespace) -> Any:
     else:
         root = workspace.root
         problems += workspace.misplaced(loaded)
-    problems += check_sources(loaded, Locations.of(root))
+    locations = Locations.of(root)
+    problems += check_sources(loaded, locations) or _unlisted(loaded, locations)
     if problems:
         raise SpecError([*loaded.warnings, *problems])
     return loaded
+
+
+def _unlisted(loaded: Any, locations: Any) -> list[Any]:
+    """Sources that are there and list no files that could be used: a wrong column, filter or channel."""
+    from mixlang.errors import InputError
+    from runners.data.sources import find_candidates
+
+    found = []
+    for name, domain in loaded.spec.domains.items():
+        try:
+            find_candidates(name, domain, locations)
+        except InputError as error:
+            place = ("domains", name, "source", domain.source.kind)
+            found.append(loaded.marked.diagnostic("MX0302", place, str(error), error.hint))
+    return found
 
 
 def _show_diagnostics(found: Sequence[Any], form: str, *, ok: bool, resolved: dict[str, Any] | None = None) -> None:

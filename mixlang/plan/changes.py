@@ -160,7 +160,9 @@ def touched(before: Before, after: Compiled, untrained: int) -> dict[str, str]:
     elif new_plan or any(settings.values()):
         parts = [*(["runs or data"] if new_plan else []), *(name for name, changes in settings.items() if changes)]
         why["plan"].append("changed: " + ", ".join(parts))
-    if before.plan is None or set(before.plan.volumes) != set(after.plan.volumes):
+    if before.plan is None:
+        why["prepare"].append(FIRST)
+    elif set(before.plan.volumes) != set(after.plan.volumes):
         why["prepare"].append("other volumes, or other preprocessing")
     if untrained:
         why["sweep"].append(f"{untrained} of {len(after.plan.runs)} probe runs to train")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,11 +31,20 @@ def make_workspace(path: Path, specs: Mapping[str, str], data_root: Path | None 
         What was done, in lines for people.
 
     Raises:
-        InputError: the path is a file.
+        InputError: the path is a file or lies in another workspace, or the spec for these data would replace one.
         StageError: git or DVC refused.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file", "Give the path of a folder; it is made if need be.")
+    around = _workspace_around(path.resolve())
+    if around is not None:
+        raise InputError(f"{path} is inside the workspace {around}", "Give a folder outside it.")
+    taken = [name for name, text in specs.items() if _differs(path / "specs" / f"{name}.yaml", text)]
+    if data_root is not None and taken:
+        raise InputError(
+            f"{path / 'specs' / (taken[0] + '.yaml')} is there already, and is not what these data would give",
+            "Move it away, or give another folder.",
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,15 +71,37 @@ def make_workspace(path: Path, specs: Mapping[str, str], data_root: Path | None 
         if not (root / name).exists():
             write_text(root / name, text)
             done.append(f"wrote {path / name}")
+        elif name.startswith("specs/") and name.endswith(".yaml"):
+            done.append(f"kept {path / name}, which was there")
     if ".mixlang" not in (root / ".gitignore").read_text(encoding="utf-8"):
         with (root / ".gitignore").open("a", encoding="utf-8") as file:
             file.write(_IGNORE)
-    return [*done, f"{path} is a workspace; next: cd {path} && mixlang check specs/{next(iter(specs))}.yaml"]
+    return [
+        *done,
+        f"{path} is a workspace; next: cd {shlex.quote(str(path))} && mixlang check specs/{next(iter(specs))}.yaml",
+    ]
 
 
 def quickstart() -> str:
     """The spec to start with where there are no data: phantoms, on the CPU, in minutes."""
     return (resources.files("mixlang") / "templates" / "quickstart.yaml").read_text(encoding="utf-8")
+
+
+def _workspace_around(root: Path) -> Path | None:
+    """The workspace that a folder lies in, other than itself; a folder that git ignores there, as a demo, lies outside."""
+    for folder in root.parents:
+        if (folder / "dvc.yaml").is_file() and (folder / ".dvc").is_dir():
+            made = next(part for part in (root, *root.parents) if part.exists())
+            return None if _ignored_path(root, made) else folder
+    return None
+
+
+def _ignored_path(path: Path, inside: Path) -> bool:
+    return _quiet("git", "check-ignore", "--quiet", str(path), cwd=inside)
+
+
+def _differs(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8", errors="replace") != text
 
 
 def _inside_git(root: Path) -> bool:

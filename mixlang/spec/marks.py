@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from mixlang.spec.diagnostics import Diagnostic, Position, SpecError
+from mixlang.spec.suggest import closest
 
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 40
@@ -160,7 +161,7 @@ def parse(path: Path, shown: str | None = None) -> Marked:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        _fail(name, "MX0001", f"cannot read the spec: {why}", "give the path of a spec, such as specs/quickstart.yaml")
+        _fail(name, "MX0001", f"cannot read the spec: {why}", _near(path))
     if len(data) > _MAX_BYTES:
         _fail(name, "MX0002", f"the spec is {len(data):,} bytes; at most {_MAX_BYTES:,} are read")
     try:
@@ -171,6 +172,16 @@ def parse(path: Path, shown: str | None = None) -> Marked:
         message = f"the spec is not UTF-8 text: byte {data[error.start]:#04x}"
         raise SpecError([Diagnostic("MX0003", "error", place, message, "save the file as UTF-8")]) from None
     return parse_text(text, name)
+
+
+def _near(path: Path) -> str:
+    """The spec beside a missing one that was probably meant."""
+    try:
+        there = [item.name for item in sorted(path.parent.glob("*.yaml"))[:1000]]
+    except (OSError, ValueError):
+        there = []
+    meant = closest(path.stem + ".yaml", there)
+    return f"did you mean {path.parent / meant}?" if meant else "give the path of a spec, such as specs/quickstart.yaml"
 
 
 def parse_text(text: str, name: str) -> Marked:

@@ -34,7 +34,7 @@ The smallest useful spec:
 | `500 GB` | a size on disk, where one is meant (decimal units) |
 | `017` | 17; nothing is octal, hexadecimal or base 60 |
 | `0o17`, `0x1f`, `12:30:45`, `2026-11-24` | text |
-| `key:` and `key: null` | as if the key were not there; a bare `key:` that has a default gets a warning |
+| `key:` and `key: null` | as if the key were not there; a bare `key:` whose value has a default gets a warning |
 | a key twice, `<<`, tags, tabs for indentation | errors |
 | `&anchor`, `*alias` | as in YAML, at most 100 of them |
 
@@ -42,7 +42,8 @@ The smallest useful spec:
 
 `extends: bases/site.yaml` (relative to the spec, in `specs/bases/`) takes that file first and this one on top of it:
 sections are merged key by key, lists and single values replace what was there, and an explicit `key: null` takes a key,
-or a domain, out. A base may extend another; a circle is an error. Messages point into the file that holds the mistake.
+or a domain, out (a bare `pet:` is an error: more likely unfinished). A base may extend another; a circle is an error.
+Messages point into the file that holds the mistake.
 
 `--set key.path=value`, as in `--set budgets.target=400k`, goes on top of both, in `check`, `plan`, `compile` and
 `run`. What was set is kept in `build/SPEC/overrides.json`, which the pipeline depends on, and in the provenance of what is

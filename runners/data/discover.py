@@ -31,8 +31,12 @@ _TOKENS = {
 }
 """Words of names and columns by which a modality is known."""
 
+_ALL_TOKENS = {token for tokens in _TOKENS.values() for token in tokens}
+
 _BIDS_MODALITY = {"ct": "ct", "pet": "pet", **dict.fromkeys(("T1w", "T2w", "T2starw", "PDw", "FLAIR"), "mri")}
-_LABELS = ("*_label.nii*", "*_labels.nii*", "*_seg.nii*", "*-seg.nii*", "*_mask.nii*", "*_segmentation.nii*")
+_LABEL_WORDS = ("label", "labels", "seg", "segm", "segmentation", "mask", "masks", "gt", "groundtruth", "roi", "rois")
+_LABEL_WORDS += ("lesion", "lesions", "tumor", "tumour", "tumors", "organs", "annotation", "dseg")
+"""Last words of the names of label maps."""
 _SAMPLED = 32
 """Headers read of each domain for its grid."""
 
@@ -111,7 +115,8 @@ def discover(data: Path) -> Discovery:
         because = "".join(f"; {name}: {why}" for name, why in left_out)
         raise InputError(
             f"a mixture needs at least two domains; found in {data}: {shown}{because}",
-            "Give a folder that holds both, or a CSV manifest with the columns path, subject and modality.",
+            "Mend what was left out, give a folder that holds both, or a CSV manifest with the columns path, subject and "
+            "modality.",
         )
     return Discovery(root, kind, tuple(found), tuple(left_out))
 
@@ -125,6 +130,8 @@ def _proposals(data: Path) -> tuple[Path, str, list[Proposal]]:
         return _from_file(data)
     if (data / "dataset.json").is_file():
         return _from_json(data / "dataset.json")
+    if data.name.startswith("sub-") and any(data.parent.glob("sub-*/")):
+        raise InputError(f"{data} is one subject of a BIDS data set", f"Give the data set: {data.parent}.")
     if any(data.glob("sub-*/")):
         return data, "a BIDS data set", _bids(data)
     sets = sorted(folder.parent for folder in data.glob("*/dataset.json"))
@@ -163,6 +170,7 @@ def _from_json(file: Path) -> tuple[Path, str, list[Proposal]]:
 
 
 def _columns(table: Path) -> list[str]:
+    """The columns of a CSV file; none where it cannot be read."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             return next(csv.reader(file), [])
@@ -174,7 +182,9 @@ def _manifest(table: Path) -> list[Proposal]:
     columns = _columns(table)
     for column in ("path", "subject"):
         if column not in columns:
-            raise InputError(f"{table} has no column '{column}'; it has {', '.join(columns) or 'none'}")
+            raise InputError(
+                f"{table} has no column '{column}'; it has {', '.join(columns) or 'none'}", _heads(columns)
+            )
     place = f"${{data_root}}/{table.name}"
     column = next((name for name in columns if name.lower() in ("modality", "modalities", "domain")), None)
     if column is None:
@@ -188,6 +198,16 @@ def _manifest(table: Path) -> list[Proposal]:
             evidence = f"column {column} = {value}"
             proposals.append((_name(value), modality, {"manifest": place, "where": {column: value}}, evidence))
     return proposals
+
+
+def _heads(columns: list[str]) -> str:
+    """What is probably wrong with the head of a manifest, or ''."""
+    if len(columns) == 1 and (mark := next((mark for mark in ";\t|" if mark in columns[0]), "")):
+        return f"Columns are separated by commas, not by {mark!r}."
+    lower = [
+        name for name in columns if name.lower().strip() in ("path", "subject") and name not in ("path", "subject")
+    ]
+    return f"Names are written small: {', '.join(name.lower().strip() for name in lower)}." if lower else ""
 
 
 def _nnunet(folder: Path, place: str, name: str) -> list[Proposal]:
@@ -248,7 +268,7 @@ def _bids(root: Path) -> list[Proposal]:
 
 def _folder(root: Path) -> list[Proposal]:
     everything = sorted(path for path in root.rglob("*") if path.name.endswith((".nii", ".nii.gz")) and path.is_file())
-    exclude = [pattern for pattern in _LABELS if any(path.match(pattern) for path in everything)]
+    exclude = _label_patterns(everything)
     files = [path for path in everything if not any(path.match(pattern) for pattern in exclude)]
     if not files:
         raise InputError(f"there is no .nii or .nii.gz file in {root}")
@@ -265,7 +285,8 @@ def _folder(root: Path) -> list[Proposal]:
     }
     for top, members in by_folder.items():
         modality, why = _by_values(members)
-        named[top or modality] = (modality, members, why)
+        name = top or modality
+        named[f"{name}_unnamed" if name in named else name] = (modality, members, why)
     if len(named) == 1:
         ((only, (modality, members, why)),) = named.items()
         tops = defaultdict(list)
@@ -276,8 +297,11 @@ def _folder(root: Path) -> list[Proposal]:
     for name, (modality, members, why) in sorted(named.items()):
         pattern = _pattern(root, members, files)
         if pattern is None:
+            shown = ", ".join(path.name for path in members[:3])
+            others = ", ".join(path.name for path in files if path not in members[:3])[:120]
             raise InputError(
-                f"no file name pattern tells the {len(members)} {modality} files of {root} from the others",
+                f"no file name pattern tells the {len(members)} {modality} files of {root} ({shown}, ...) from the "
+                f"others ({others}, ...)",
                 "Write a CSV manifest with the columns path, subject and modality, and start from that.",
             )
         source: dict[str, Any] = {"nifti": f"${{data_root}}/{pattern}"}
@@ -338,6 +362,17 @@ def _by_values(files: list[Path]) -> tuple[str, str]:
     return "mri", f"GUESSED from {shown}; PET would look alike"
 
 
+def _label_patterns(files: list[Path]) -> list[str]:
+    """Patterns of the label maps among files, by the last word of their names."""
+    patterns = set()
+    for path in files:
+        match = re.fullmatch(r"(?:.*[^A-Za-z0-9])?([A-Za-z]+)\.nii(\.gz)?", path.name)
+        if match and match[1].lower() in _LABEL_WORDS:
+            whole = path.name == f"{match[1]}.nii{match[2] or ''}"
+            patterns.add(f"{match[1]}.nii*" if whole else f"*{path.name[match.start(1) - 1]}{match[1]}.nii*")
+    return sorted(patterns)
+
+
 def _pattern(root: Path, members: list[Path], files: list[Path]) -> str | None:
     """The simplest glob below `root` that finds `members` among `files` and nothing else."""
     wanted = set(members)
@@ -348,10 +383,19 @@ def _pattern(root: Path, members: list[Path], files: list[Path]) -> str | None:
     if len(tops) == 1 and not any(path.parent == root for path in members):
         (top,) = tops
         candidates += [f"{top}/{end}", f"{top}/**/{end}"]
-    words = sorted({word for path in members for word in re.split(r"[^A-Za-z0-9]+", path.name.split(".")[0])})
-    for word in words:
-        if all(word in path.name for path in members):
-            candidates += [f"**/*_{word}{end}", f"**/*_{word}{end[1:]}", f"**/{word}_{end}", f"**/*{word}{end}"]
+    names = [path.name.split(".")[0] for path in members]
+    words = {word for word in re.split(r"[^A-Za-z0-9]+", names[0]) if word and all(word in name for name in names)}
+    for word in sorted(words, key=lambda word: (word.lower() not in _ALL_TOKENS, -len(word), word)):
+        candidates += [
+            f"**/*{before}{word}{after}{end}" for before in ("_", "-", " ", "") for after in ("", "_", "-", " ")
+        ]
+        candidates += [f"**/*{before}{word}{end[1:]}" for before in ("_", "-", " ", "")]
+        candidates += [f"**/{word}{after}{end}" for after in ("_", "-", " ")]
+    begin = names[0]
+    while not all(name.startswith(begin) for name in names):
+        begin = begin[:-1]
+    begin = begin.rstrip("0123456789")
+    candidates += [f"**/{begin}{end}"] if begin else []
     for pattern in candidates:
         if {path for path in root.glob(pattern) if path in set(files)} == wanted:
             return pattern
@@ -423,4 +467,5 @@ def _unit_notes(candidates: list[Candidate], modality: str) -> tuple[str, ...]:
     wanted = {"ct": "hu", "pet": "suv"}.get(modality)
     other = [item for item in candidates if wanted and item.unit and not item.unit.lower().startswith(wanted)]
     shown = ", ".join(f"{item.path.name} ({item.unit.split(' (')[0].split(';')[0]})" for item in other[:5])
-    return (f"not in {wanted.upper()}: {shown}",) if wanted and other else ()
+    more = f" and {len(other) - 5} more" if len(other) > 5 else ""
+    return (f"not in {wanted.upper()}: {shown}{more}",) if wanted and other else ()

@@ -5,7 +5,6 @@ A file is read whole once, when its path, size or modification time is new; what
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import math
@@ -24,13 +23,17 @@ from mixlang.spec.schema import Domain, Spec
 from runners.data.intensity import foreground, without_fill, wrong_unit
 from runners.data.nifti import Unusable, bytes_needed, read_nifti
 from runners.data.sources import Candidate, find_candidates
+from runners.data.sources.candidates import fits
 from runners.data.workers import WorkerDied, each
 
 Facts = dict[str, Any]
 """What inspecting a file tells; see `inspect`."""
 
-INSPECTION_VERSION = 2
+INSPECTION_VERSION = 3
 """Raised when inspection judges files differently; cached judgements of other versions are not used."""
+
+_LABEL_VALUES, _MOST_LABELS = 24, 10_000
+"""An image with at most so many different values, none larger than this, holds labels, not intensities."""
 
 _SPELLINGS = {"hu": ("hu", "hounsfield"), "suv": ("suv", "g/ml")}
 """How sources begin the name of a unit; SUV by body weight is in g/ml."""
@@ -84,7 +87,7 @@ def scan(
 
 def _factor(domain: Domain, item: Candidate) -> float:
     for rule in domain.intensity.factors:
-        if fnmatch.fnmatch(item.path.name, rule.files) or fnmatch.fnmatch(item.portable, rule.files):
+        if fits(item.portable, rule.files):
             return rule.factor
     return 1.0
 
@@ -177,6 +180,8 @@ def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         return {**facts, "problem": f"{what} NaN or infinite"}
     if low == high:
         return {**facts, "problem": f"constant: every voxel is {low:g}"}
+    if labels := _few_values(image, low, high):
+        return {**facts, "problem": f"only {labels} different values, whole numbers from 0 to {high:g}: a label map"}
     if settings["factor"] != 1.0:
         image *= np.float32(settings["factor"])
     problem = wrong_unit(image, settings["unit"])
@@ -185,6 +190,14 @@ def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         if not foreground(image, settings["modality"]).any():
             problem = "nothing but background"
     return {**facts, "problem": problem}
+
+
+def _few_values(image: np.ndarray, low: float, high: float) -> int:
+    """How many different values an image has, where they are few whole numbers from 0 on, as labels are; else 0."""
+    if low != 0 or high > _MOST_LABELS or not np.array_equal(image, np.rint(image)):
+        return 0
+    count = int(np.count_nonzero(np.bincount(image.astype(np.int64).reshape(-1))))
+    return count if count <= _LABEL_VALUES else 0
 
 
 class _Cache:

@@ -32,7 +32,12 @@ class Candidate:
 
 def is_excluded(path: Path, patterns: list[str]) -> bool:
     """Whether a file name pattern of `source.exclude` fits the file's name or its whole path."""
-    return any(fnmatch.fnmatch(path.name, pattern) or fnmatch.fnmatch(str(path), pattern) for pattern in patterns)
+    return any(fits(str(path), pattern) for pattern in patterns)
+
+
+def fits(path: str, pattern: str) -> bool:
+    """Whether a file name pattern of a spec fits a file's name or its whole path."""
+    return fnmatch.fnmatch(path.rsplit("/", 1)[-1], pattern) or fnmatch.fnmatch(path, pattern)
 
 
 def subject_in(portable: str, pattern: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
+from mixlang.spec.suggest import did_you_mean
 from runners.data.sources.candidates import Candidate
 
 Row = dict[str, str | None]
@@ -37,9 +38,20 @@ def from_manifest(domain: Domain, locations: Locations) -> list[Candidate]:
             Candidate(table.parent / path, portable, subject, (folder / label).as_posix() if label else None, unit)
         )
     if not items:
-        shown = ", ".join(f"{column}={value}" for column, value in source.where.items()) or "no filter"
-        raise InputError(f"no row of {table} is left after 'where' ({shown})")
+        raise InputError(f"no row of {table} is left after 'where'", _values_there(table, source.where))
     return items
+
+
+def _values_there(table: Path, where: dict[str, str]) -> str:
+    """What a filter's columns hold, where one of its values is not among them."""
+    rows = _rows(table, {})
+    for column, value in where.items():
+        there = sorted({row.get(column) or "" for _, row in rows})
+        if value not in there:
+            shown = ", ".join(repr(item) for item in there[:8]) + (" ..." if len(there) > 8 else "")
+            near = did_you_mean(value, there)
+            return f"column {column} has no {value!r}: {near or 'it has ' + shown}"
+    return "No row has all of these values."
 
 
 def _rows(table: Path, where: dict[str, str]) -> list[tuple[int, Row]]:
@@ -49,13 +61,16 @@ def _rows(table: Path, where: dict[str, str]) -> list[tuple[int, Row]]:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
             rows: list[tuple[int, Row]] = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"the manifest {table} is not UTF-8 text", "Save it as UTF-8, separated by commas.") from error
+    except (OSError, csv.Error) as error:
         raise InputError(f"cannot read the manifest {table}: {error}") from error
     for column in ("path", "subject", *where):
         if column not in columns:
             raise InputError(
                 f"{table} has no column '{column}'; it has {', '.join(columns) or 'none'}",
-                "A manifest needs the columns path and subject, and those that 'where' names.",
+                did_you_mean(column, columns)
+                or "A manifest needs the columns path and subject, and those that 'where' names, separated by commas.",
             )
     return [
         (line, row) for line, row in rows if all((row.get(column) or "") == value for column, value in where.items())
