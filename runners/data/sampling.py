@@ -92,9 +92,6 @@ class SampleOrder:
 _MAPPED = 4096
 """Volumes a reader keeps mapped; Linux allows 65,530 maps a process."""
 
-_SLAB = 12
-"""Planes of a crop that are widened at once; 96 x 96 x 12 voxels take half a megabyte as float32."""
-
 
 class CropReader:
     """Reads random crops of prepared volumes.
@@ -115,9 +112,9 @@ class CropReader:
     def __init__(self, store: Path, keys: Sequence[str], crop: Sequence[int]) -> None:
         self.files = files = [StoredVolume(store, key) for key in keys]
         self.crop = np.asarray(crop)
-        self.half = torch.empty((_SLAB, *self.crop[1:].tolist()), dtype=torch.float16)
+        # Half precision is widened by torch, five times as fast as by numpy; a crop at a time stays in the cache.
+        self.half = torch.empty(tuple(crop), dtype=torch.float16)
         self.bits = self.half.view(torch.int16).numpy()
-        self.wide = torch.empty(self.half.shape)
         self.buffers = [torch.empty(0), torch.empty(0)]
         self.mapped = functools.lru_cache(_MAPPED)(lambda index: files[index].mapped())  # no cycle: freed with it
 
@@ -140,22 +137,12 @@ class CropReader:
         for index, box in zip(volumes, boxes, strict=True):
             self.files[index].announce(box)
         for row, (index, box) in enumerate(zip(volumes, boxes, strict=True)):
-            self._copy(self.mapped(index)[box], (False,) * 3 if flips is None else flips[row], crops[row])
+            crop = self.mapped(index)[box]
+            if flips is not None:
+                crop = crop[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips[row])]
+            self.bits[...] = crop
+            crops[row] = self.half
         return crops.numpy()
-
-    def _copy(self, bits: NDArray[np.int16], flips: Sequence[bool], out: torch.Tensor) -> None:
-        """The bits of a float16 crop, widened and flipped; a few planes at a time, which stay in the cache.
-
-        Torch widens half precision five times as fast as numpy, and turns the last axis a third faster.
-        """
-        turned = bits[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips[:2])]
-        for first in range(0, len(out), _SLAB):
-            target = out[first : first + _SLAB]
-            self.bits[: len(target)] = turned[first : first + _SLAB]
-            if flips[2]:
-                target.copy_(self.wide[: len(target)].copy_(self.half[: len(target)]).flip(2))
-            else:
-                target.copy_(self.half[: len(target)])
 
     def _buffer(self, count: int) -> torch.Tensor:
         self.buffers.reverse()
