@@ -47,8 +47,8 @@ def test_a_minimal_spec_is_short(tmp_path):
 mixlang: 1
 name: tiny
 domains:
-  ct: {modality: ct, source: {phantom: {count: 400, seed: 1, shape: [192, 192, 192]}}}
-  mri: {modality: mri, source: {phantom: {count: 400, seed: 2, shape: [192, 192, 192]}}}
+  ct: {modality: ct, source: {phantom: {count: 400, seed: 1, shape: [288, 288, 288]}}}
+  mri: {modality: mri, source: {phantom: {count: 400, seed: 2, shape: [288, 288, 288]}}}
 budgets: {probe: [16384, 24576, 32768, 49152], holdout: [65536], target: 150k}
 """
     assert [item for item in diagnostics(tmp_path, text) if item.severity == "error"] == []
