@@ -175,7 +175,7 @@ def test_another_full_run_gives_the_same_losses_and_shares(finished, tmp_path):
             "specs/small.yaml:4:43",
             "there is no manifest",
         ),
-        ("repetition: 400", "repetition: 2", "specs/small.yaml:12:27", "raise the repetition cap (at least"),
+        ("repetition: 400", "repetition: 2", "specs/small.yaml:12:27", "raise constraints.repetition (at least"),
         ("repetition: 400", "repetition: 40, share: {mri: {min: 0.99}}", "specs/small.yaml:12:50", "at least 0.99"),
     ],
 )
