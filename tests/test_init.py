@@ -266,3 +266,7 @@ def test_init_says_what_it_keeps_and_replaces_nothing(tmp_path):
     assert done.returncode == 1
     assert "inside the workspace" in done.stderr
     assert not (tmp_path / "work" / "inner").exists()
+    with (tmp_path / "work" / ".gitignore").open("a") as file:
+        file.write("/demo/\n")
+    mixlang("init", "work/demo", cwd=tmp_path)  # what git ignores lies outside
+    assert (tmp_path / "work" / "demo" / ".git").is_dir()

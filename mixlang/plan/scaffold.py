@@ -97,7 +97,8 @@ def _workspace_around(root: Path) -> Path | None:
 
 
 def _ignored_path(path: Path, inside: Path) -> bool:
-    return _quiet("git", "check-ignore", "--quiet", str(path), cwd=inside)
+    # The slash says that it is a folder, which need not exist yet.
+    return _quiet("git", "check-ignore", "--quiet", f"{path}/", cwd=inside)
 
 
 def _differs(path: Path, text: str) -> bool:
