@@ -10,7 +10,8 @@ from conftest import mixlang
 from mixlang.errors import InputError
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations, check_sources
-from runners.data.discover import discover, modality_of
+from runners.data.discover import discover
+from runners.data.naming import modality_of
 from runners.data.starting_spec import starting_spec
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])

@@ -11,7 +11,6 @@ import json
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,11 @@ from pydantic import ValidationError
 from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
+from runners.data.naming import domain_name, glob_for, label_patterns, modality_of, subject_pattern
 from runners.data.sources.candidates import Candidate
 from runners.data.sources.find import find_candidates
 
-_TOKENS = {
-    "ct": ("ct", "cta", "cect", "ncct", "ldct", "cbct", "hu"),
-    "mri": ("mri", "mr", "t1", "t1w", "t1c", "t1ce", "t1gd", "t2", "t2w", "t2f", "flair", "dwi", "adc", "swi", "pdw"),
-    "pet": ("pet", "pt", "suv", "fdg", "psma", "fluorodeoxyglucose"),
-}
-"""Words of names and columns by which a modality is known."""
-
-_ALL_TOKENS = {token for tokens in _TOKENS.values() for token in tokens}
-
 _BIDS_MODALITY = {"ct": "ct", "pet": "pet", **dict.fromkeys(("T1w", "T2w", "T2starw", "PDw", "FLAIR"), "mri")}
-_LABEL_WORDS = ("label", "labels", "seg", "segm", "segmentation", "mask", "masks", "gt", "groundtruth", "roi", "rois")
-_LABEL_WORDS += ("lesion", "lesions", "tumor", "tumour", "tumors", "organs", "annotation", "dseg")
-"""Last words of the names of label maps."""
 _SAMPLED = 32
 """Headers read of each domain for its grid."""
 
@@ -196,7 +184,7 @@ def _manifest(table: Path) -> list[Proposal]:
         modality = modality_of([value])
         if modality:
             evidence = f"column {column} = {value}"
-            proposals.append((_name(value), modality, {"manifest": place, "where": {column: value}}, evidence))
+            proposals.append((domain_name(value), modality, {"manifest": place, "where": {column: value}}, evidence))
     return proposals
 
 
@@ -229,7 +217,7 @@ def _nnunet(folder: Path, place: str, name: str) -> list[Proposal]:
             files = sorted((folder / "imagesTr").glob(f"*_{index:04d}.nii*"))
             modality, evidence = _by_values(files)
         label = f"{short}_{channel}" if len(named) > 1 else short
-        proposals.append((_name(label), modality, source, evidence))
+        proposals.append((domain_name(label), modality, source, evidence))
     return proposals
 
 
@@ -242,7 +230,7 @@ def _datalist(file: Path, said: dict[str, Any]) -> list[Proposal]:
         modality, evidence = _majority(paths, [file.parent / path for path in paths])
         name = modality if len(keys) == 1 else key
         proposals.append(
-            (_name(name), modality, {"monai_datalist": f"${{data_root}}/{file.name}", "key": key}, evidence)
+            (domain_name(name), modality, {"monai_datalist": f"${{data_root}}/{file.name}", "key": key}, evidence)
         )
     return proposals
 
@@ -257,7 +245,7 @@ def _bids(root: Path) -> list[Proposal]:
     if len(by_modality) == 1:  # one modality: its contrasts are the domains
         ((modality, members),) = by_modality.items()
         return [
-            (_name(suffix), modality, {"bids": "${data_root}", "suffix": [suffix]}, f"suffix {suffix}")
+            (domain_name(suffix), modality, {"bids": "${data_root}", "suffix": [suffix]}, f"suffix {suffix}")
             for suffix in members
         ]
     return [
@@ -268,7 +256,7 @@ def _bids(root: Path) -> list[Proposal]:
 
 def _folder(root: Path) -> list[Proposal]:
     everything = sorted(path for path in root.rglob("*") if path.name.endswith((".nii", ".nii.gz")) and path.is_file())
-    exclude = _label_patterns(everything)
+    exclude = label_patterns(everything)
     files = [path for path in everything if not any(path.match(pattern) for pattern in exclude)]
     if not files:
         raise InputError(f"there is no .nii or .nii.gz file in {root}")
@@ -295,7 +283,7 @@ def _folder(root: Path) -> list[Proposal]:
         named = {top: (modality, inner, why) for top, inner in tops.items()}
     proposals = []
     for name, (modality, members, why) in sorted(named.items()):
-        pattern = _pattern(root, members, files)
+        pattern = glob_for(root, members, files)
         if pattern is None:
             shown = ", ".join(path.name for path in members[:3])
             others = ", ".join(path.name for path in files if path not in members[:3])[:120]
@@ -305,29 +293,16 @@ def _folder(root: Path) -> list[Proposal]:
                 "Write a CSV manifest with the columns path, subject and modality, and start from that.",
             )
         source: dict[str, Any] = {"nifti": f"${{data_root}}/{pattern}"}
-        subject = _subject_pattern(root, members)
+        subject = subject_pattern(root, members)
         if subject:
             source["subject"] = subject
         if exclude:
             source["exclude"] = exclude
-        proposals.append((_name(name), modality, source, why))
+        proposals.append((domain_name(name), modality, source, why))
     return proposals
 
 
 # -- telling and counting ---------------------------------------------------------------------------------------------
-
-
-def modality_of(words: Iterable[str]) -> str:
-    """The modality that names speak of: the last word that tells wins, '' where none does or one name tells two."""
-    found = ""
-    for text in words:
-        parts = set(re.split(r"[^a-z0-9]+", re.sub(r"\.nii(\.gz)?$", "", text.lower())))
-        told = {modality for modality, tokens in _TOKENS.items() if parts & set(tokens)}
-        if len(told) == 1:
-            (found,) = told
-        elif len(told) > 1:
-            found = ""
-    return found
 
 
 def _majority(names: list[str], files: list[Path]) -> tuple[str, str]:
@@ -360,66 +335,6 @@ def _by_values(files: list[Path]) -> tuple[str, str]:
     if statistics.median(lowest) <= -200:
         return "ct", f"GUESSED from {shown}"
     return "mri", f"GUESSED from {shown}; PET would look alike"
-
-
-def _label_patterns(files: list[Path]) -> list[str]:
-    """Patterns of the label maps among files, by the last word of their names."""
-    patterns = set()
-    for path in files:
-        match = re.fullmatch(r"(?:.*[^A-Za-z0-9])?([A-Za-z]+)\.nii(\.gz)?", path.name)
-        if match and match[1].lower() in _LABEL_WORDS:
-            whole = path.name == f"{match[1]}.nii{match[2] or ''}"
-            patterns.add(f"{match[1]}.nii*" if whole else f"*{path.name[match.start(1) - 1]}{match[1]}.nii*")
-    return sorted(patterns)
-
-
-def _pattern(root: Path, members: list[Path], files: list[Path]) -> str | None:
-    """The simplest glob below `root` that finds `members` among `files` and nothing else."""
-    wanted = set(members)
-    ends = {".nii.gz" if path.name.endswith(".nii.gz") else ".nii" for path in members}
-    end = f"*{ends.pop()}" if len(ends) == 1 else "*.nii*"
-    tops = {path.relative_to(root).parts[0] for path in members if path.parent != root}
-    candidates = [end, f"**/{end}"]
-    if len(tops) == 1 and not any(path.parent == root for path in members):
-        (top,) = tops
-        candidates += [f"{top}/{end}", f"{top}/**/{end}"]
-    names = [path.name.split(".")[0] for path in members]
-    words = {word for word in re.split(r"[^A-Za-z0-9]+", names[0]) if word and all(word in name for name in names)}
-    for word in sorted(words, key=lambda word: (word.lower() not in _ALL_TOKENS, -len(word), word)):
-        candidates += [
-            f"**/*{before}{word}{after}{end}" for before in ("_", "-", " ", "") for after in ("", "_", "-", " ")
-        ]
-        candidates += [f"**/*{before}{word}{end[1:]}" for before in ("_", "-", " ", "")]
-        candidates += [f"**/{word}{after}{end}" for after in ("_", "-", " ")]
-    begin = names[0]
-    while not all(name.startswith(begin) for name in names):
-        begin = begin[:-1]
-    begin = begin.rstrip("0123456789")
-    candidates += [f"**/{begin}{end}"] if begin else []
-    for pattern in candidates:
-        if {path for path in root.glob(pattern) if path in set(files)} == wanted:
-            return pattern
-    return None
-
-
-def _subject_pattern(root: Path, members: list[Path]) -> str | None:
-    """A pattern whose group is the subject: `sub-...`, a folder a subject, or what stands before the first `_`."""
-    names = [path.relative_to(root).as_posix() for path in members]
-    bids = r"(sub-[A-Za-z0-9]+)"
-    if all(re.search(bids, name) for name in names):
-        return bids
-    folders = {path.parent for path in members}
-    if len(folders) > 2 and len(folders) * 4 >= len(members) and len({path.name for path in members}) < len(members):
-        return r"([^/]+)/[^/]+$"
-    if all("_" in path.name for path in members):
-        return r"([^/_]+)_[^/]*$"
-    return None
-
-
-def _name(text: str) -> str:
-    """A domain's name from any text."""
-    name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()[:63]
-    return name if name[:1].isalpha() else f"d_{name}".rstrip("_")
 
 
 def _look(name: str, modality: str, source: dict[str, Any], evidence: str, locations: Locations) -> FoundDomain:
