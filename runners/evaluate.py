@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mixlang.errors import StageError
 from mixlang.plan.build import Plan
 from runners.data.sampling import CropReader, mask_order, uniform
-from runners.model.mae import MaskedAutoencoder, mean_loss
+from runners.model.mae import MaskedAutoencoder, mean_loss, scored
 
 _BATCH = 64
 
@@ -57,7 +58,11 @@ def evaluate(
     """The held-out loss of a model on each domain.
 
     Returns:
-        The mean masked reconstruction loss by domain, and the loss of predicting each crop's visible mean.
+        The mean masked reconstruction loss by domain, and the loss of predicting each crop's visible mean. A crop none
+        of whose hidden voxels exists has no loss and does not count as one of 0.
+
+    Raises:
+        StageError: no crop of a domain has a loss.
     """
     model.eval()
     losses, means = {}, {}
@@ -67,9 +72,15 @@ def evaluate(
         for start in range(0, len(fixed), _BATCH):
             crops, order, padded = fixed.read(slice(start, start + _BATCH))
             crops, order = crops.to(device), order.to(device)
-            loss = model(crops, order, padded)
-            scores.append(torch.stack([loss, mean_loss(model, crops, order)]).double().cpu())
-        total = torch.cat(scores, dim=1).mean(dim=1)
+            score = torch.stack([model(crops, order, padded), mean_loss(model, crops, order)])
+            scores.append((score[:, scored(model, crops, order)] if padded else score).double().cpu())
+        found = torch.cat(scores, dim=1)
+        if not found.shape[1]:
+            raise StageError(
+                f"no held-out crop of '{name}' has a hidden voxel that is not padding",
+                "Use a smaller volume.crop, or finer volume.spacing.",
+            )
+        total = found.mean(dim=1)
         losses[name], means[name] = float(total[0]), float(total[1])
     return losses, means
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mixlang.errors import InputError
 from mixlang.plan.cost import flops_per_sample
 from runners.model.checkpoint import load_model, save_model
-from runners.model.mae import MAESize, MaskedAutoencoder, mean_loss, sincos_positions
+from runners.model.mae import MAESize, MaskedAutoencoder, mean_loss, scored, sincos_positions
 
 SIZE = MAESize((8, 12, 20), 4, 0.7, 48, 2, 3, 24, 1, 3)
 CONFIG = {"size": asdict(SIZE)}
@@ -181,3 +181,30 @@ def test_a_truncated_checkpoint_is_named(model, tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match="not a readable"):
         load_model(path)
+
+
+def test_a_crop_without_anything_to_score_does_not_count_as_a_loss_of_zero(model, tmp_path):
+    import numpy as np
+
+    from mixlang.plan.build import Plan
+    from runners.data.volumes import volume_path
+    from runners.evaluate import FixedCrops, evaluate
+
+    volume = np.full(SIZE.crop, np.nan, np.float16)
+    volume[: SIZE.patch, : SIZE.patch, : SIZE.patch] = 0.7  # one patch of the patient, the rest is padding
+    path = volume_path(tmp_path, "ab" * 32)
+    path.parent.mkdir(parents=True)
+    np.save(path, volume)
+    training = {"crop": list(SIZE.crop), "evaluation": {"crops": 24, "seed": 0}}
+    plan = Plan(training, {"tiny": {"train": [], "validation": ["ab" * 32]}}, {}, None, [])
+    crops, order, padded = FixedCrops(plan, tmp_path, "tiny", SIZE.tokens).read(slice(0, 24))
+    shown = (order[:, : SIZE.visible] == 0).any(dim=1)
+    assert padded
+    assert 0 < int(shown.sum()) < 24  # where the one real patch is shown, nothing is left to score
+    assert torch.equal(scored(model, crops, order), ~shown)
+    model.eval()
+    expected = model(crops, order, True)[~shown].double().mean()
+    losses, means = evaluate(model, plan, tmp_path, torch.device("cpu"))
+    assert losses["tiny"] == pytest.approx(float(expected), rel=1e-5)
+    assert losses["tiny"] > 0
+    assert means["tiny"] > 0

@@ -25,7 +25,7 @@ from mixlang.spec.schema import Spec
 # variable must not retrain a study.
 PREPROCESSING_VERSION = 2
 TRAINING_VERSION = 2
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 
 
 @dataclass(frozen=True)

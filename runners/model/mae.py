@@ -232,6 +232,12 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+def scored(model: MaskedAutoencoder, crops: Tensor, order: Tensor) -> Tensor:
+    """Whether anything of each crop is scored, shape (batch,): of a tiny volume all hidden voxels may be padding."""
+    hidden = model.patches(crops, order[:, model.size.visible :])
+    return hidden.isfinite().flatten(1).any(dim=1)
+
+
 def mean_loss(model: MaskedAutoencoder, crops: Tensor, order: Tensor) -> Tensor:
     """The loss of predicting each crop's mean visible intensity: what a run on the initial plateau reaches."""
     visible, hidden = (model.patches(crops, part) for part in order.tensor_split([model.size.visible], dim=1))
