@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mixlang.errors import WriteError
 from mixlang.files import read_json, write_json
 from runners.liveness import alive, me
 
@@ -94,7 +95,13 @@ class RunStore:
         Clears what an attempt that died has left half-written.
         """
         folder = self.folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"could not write to the run store {self.root}: {error.strerror}",
+                "Mend the permissions or free disk space, then run the same command again; finished work is kept.",
+            ) from error
         held = sorted(folder.glob("lease.*"), key=_number)
         if held and not _abandoned(held[-1]):
             return None
@@ -103,6 +110,10 @@ class RunStore:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return None
+        except OSError as error:
+            raise WriteError(
+                f"could not write {path}: {error.strerror}", "Mend the permissions, then run again."
+            ) from error
         with os.fdopen(handle, "w") as file:
             json.dump({"host": socket.gethostname(), "process": me()}, file)
         for stale in (folder / "failure.json", folder / "progress", *folder.glob(".*.tmp")):

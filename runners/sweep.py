@@ -70,6 +70,7 @@ class Sweep:
         if not waiting:
             progress.close(f"all {len(self.runs)} runs are there; nothing to train")
         else:
+            self._refuse_impossible()
             self.before_training()
             begun = time.monotonic()
             self._train(sorted(waiting, key=lambda run: -run.budget), progress)
@@ -77,6 +78,18 @@ class Sweep:
             again = f", {reused} reused" if reused else ""
             progress.close(f"{len(waiting)} runs trained in {took}{again}")
         return [row for run in self.runs if (row := self._row(run)) is not None]
+
+    def _refuse_impossible(self) -> None:
+        """Stop before the volumes are prepared where every run would fail for the same reason.
+
+        Raises:
+            StageError: fp16 without a GPU.
+        """
+        if self.plan.training["recipe"]["precision"] == "fp16" and not cuda_devices():
+            raise StageError(
+                "fp16 needs a GPU, and this machine has none: no run could be trained",
+                "Use train.precision bf16 or fp32.",
+            )
 
     def _row(self, run: Run) -> dict[str, Any] | None:
         found = self.store.result(run.key) or self.known.get(run.key)
@@ -214,7 +227,7 @@ def _ending(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code} and left no result"
     cause = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
-    return f"killed by {signal.Signals(-code).name}{cause}; it goes on at its last checkpoint"
+    return f"killed by {signal.Signals(-code).name}{cause}; another attempt goes on at its last checkpoint, if it had left one"
 
 
 def describe(run: Run) -> str:

@@ -257,3 +257,35 @@ def test_a_caller_that_stops_early_leaves_no_process():
         next(results)
     left = at_work(set(psutil.Process().children(recursive=True)) - before)
     assert not [child for child in left if "resource_tracker" not in " ".join(child.cmdline())]
+
+
+def test_a_volume_that_somebody_touched_is_compared_and_prepared_again_if_it_differs(tmp_path):
+    import os
+
+    from mixlang.spec.locations import Locations
+    from runners.data.volumes import prepare, volume_path
+
+    recipe = {"shape": [20, 20, 20], "spacing": [1.0, 1.0, 1.0], "seed": 1, "index": 0}
+    from runners.data.phantom import Recipe
+
+    content = Recipe("ct", (20, 20, 20), (1.0, 1.0, 1.0), 1, 0).content
+    settings = {"modality": "ct", "unit": "hu", "clip": [-1000.0, 1000.0], "spacing": [1.0] * 3, "crop": [16] * 3}
+    entry = {"domain": "ct", "path": "phantom/ct/0", "content": content, "factor": 1.0, "preprocessing": settings}
+    entry["phantom"] = recipe
+    key = "cd" * 32
+
+    def again():
+        return prepare({key: entry}, tmp_path, Locations(tmp_path, {}), 1)
+
+    facts = again()
+    path = volume_path(tmp_path, key)
+    whole = path.read_bytes()
+    assert set(facts[key]) == {"shape", "real", "mean", "deviation", "histogram"}
+    for damaged in (whole[:-100], whole[:-1] + bytes([whole[-1] ^ 128]), whole + b"x", b""):
+        path.write_bytes(damaged)
+        assert again() == facts
+        assert path.read_bytes() == whole
+    os.utime(path, ns=(1, 1))  # copied, not changed: kept as it is
+    number = path.stat().st_ino
+    assert again() == facts
+    assert path.stat().st_ino == number

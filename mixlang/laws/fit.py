@@ -119,7 +119,8 @@ def _used(table: LossTable, loss: int) -> NDArray[np.bool_]:
     if left < 4:
         raise InputError(
             f"domain '{table.names[loss]}': {left} probe points learned anything; at least 4 are needed",
-            "Train longer (raise budgets.probe), raise train.learning_rate, or give the domain more data.",
+            "Look at the curves of its runs: train longer (raise budgets.probe), lower a train.learning_rate that diverges or "
+            "raise one that crawls, give the domain more data, and make sure that its intensities are in the unit it says.",
         )
     return used
 

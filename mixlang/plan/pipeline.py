@@ -193,6 +193,10 @@ def _raise_outcome(workspace: Workspace, outcome: Path, code: int, targets: list
     command = [sys.executable, "-m", "dvc", "repro", "--dry", "-s", targets[0]]
     asked = subprocess.run(command, cwd=workspace.root, env=environment(), capture_output=True, text=True, check=False)
     said = [line for line in asked.stderr.splitlines() if line.startswith("ERROR")]
+    if any("is busy" in line for line in said):
+        raise StageError(
+            "another mixlang run, or DVC, is at work on this study", "Wait for it: mixlang status shows it."
+        )
     raise StageError(f"DVC could not run the pipeline. {' '.join(said)}".strip(), "See the whole story with: dvc repro")
 
 

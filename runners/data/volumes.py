@@ -38,6 +38,9 @@ _GAP = 4096
 HISTOGRAM = (-2.0, 6.0, 32)
 """First edge, last edge and bins of the histograms of network inputs."""
 
+_HEADER = 128
+"""Bytes before the voxels of a 3D array in a .npy file."""
+
 _OLD = 3600
 """Seconds after which nobody can still be writing a volume."""
 
@@ -165,7 +168,7 @@ def prepare(
     if failed:
         others = "" if len(failed) == 1 else f" ({len(failed) - 1} more files failed)"
         raise type(failed[0])(f"{failed[0]}{others}", failed[0].hint)
-    return {key: read_json(_facts_path(store, key)) for key in volumes}
+    return {key: read_json(_facts_path(store, key))["facts"] for key in volumes}
 
 
 def _clear_leftovers(store: Path) -> None:
@@ -177,13 +180,25 @@ def _clear_leftovers(store: Path) -> None:
 
 
 def _ready(store: Path, key: str) -> dict[str, Any] | None:
-    """The statistics of a prepared volume; None where it, or they, are missing or not whole."""
+    """The statistics of a prepared volume; None where it, or they, are missing, not whole, or not as they were written.
+
+    A volume is read and compared with its digest only where its time says that somebody has touched it: all of them, at
+    every start, would be the whole store.
+    """
+    path = volume_path(store, key)
     try:
-        facts = json.loads(_facts_path(store, key).read_text(encoding="utf-8"))
-        header = volume_path(store, key).stat().st_size - 2 * math.prod(facts["shape"])
+        kept = json.loads(_facts_path(store, key).read_text(encoding="utf-8"))
+        facts, written, content = kept["facts"], kept["written"], kept["content"]
+        found = path.stat()
+        if found.st_size != _HEADER + 2 * math.prod(facts["shape"]):
+            return None
+        if found.st_mtime_ns != written:
+            if file_digest(path) != content:
+                return None
+            write_json(_facts_path(store, key), {**kept, "written": found.st_mtime_ns})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return facts if 0 < header < 1024 else None
+    return facts
 
 
 def _no_room(error: WriteError, store: Path, finished: list[str], wanted: int) -> WriteError:
@@ -227,7 +242,9 @@ def _prepare_one(key: str, entry: dict[str, Any], store: Path, locations: Locati
         # Not np.save: what it raises on a full disk does not say so.
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(volume))
         file.write(volume.data)
-    write_json(_facts_path(store, key), _facts(volume))
+    path = volume_path(store, key)
+    kept = {"facts": _facts(volume), "written": path.stat().st_mtime_ns, "content": file_digest(path)}
+    write_json(_facts_path(store, key), kept)
 
 
 def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
