@@ -10,13 +10,13 @@ from mixlang.plan.build import Plan
 from mixlang.plan.cost import checkpoint_bytes, samples_evaluated, volume_bytes
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.plan.manifest import DataManifest
-from mixlang.plan.workspace import Workspace
+from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError
 from mixlang.spec.quantities import show_bytes
 from mixlang.spec.schema import Limits
 from runners.calibrate import Speed, calibrate
-from runners.compiler import CompiledStudy
 from runners.data.volumes import volume_path
+from runners.status import results_of
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def estimate(
 
 def _speed(workspace: Workspace, plan: Plan, done: dict[str, dict[str, Any]]) -> tuple[Speed | None, str]:
     keys = {run.key for run in plan.runs}
-    timed = [row for key, row in done.items() if key in keys and "seconds" in row]
+    # A branch, or a run that was taken up again, did not train all of its samples in the seconds it names.
+    timed = [row for key, row in done.items() if key in keys and "seconds" in row and not row["resumed_at_step"]]
     crops = samples_evaluated(plan)
     trained = sum(row["budget"] for row in timed)
     if trained and crops:
@@ -121,20 +122,18 @@ def _volume_bytes(workspace: Workspace, plan: Plan, manifest: DataManifest) -> i
     return total
 
 
-def refuse_over_limits(study: CompiledStudy) -> None:
+def refuse_over_limits(
+    workspace: Workspace, study: Study, loaded: LoadedSpec, plan: Plan, manifest: DataManifest
+) -> None:
     """Stop before anything is trained when what is left exceeds the spec's limits.
 
     Raises:
         SpecError: at the limit's place.
     """
-    from runners.status import results_of
-
-    if study.loaded.spec.limits == Limits():
+    if loaded.spec.limits == Limits():
         return
-    plan = study.compiled.plan
-    done = results_of(study.workspace, study.study, plan)
-    work = work_of(plan, study.loaded.spec, done)
-    problems = over_limits(study.loaded, estimate(study.workspace, plan, work, done, study.manifest))
+    done = results_of(workspace, study, plan)
+    problems = over_limits(loaded, estimate(workspace, plan, work_of(plan, loaded.spec, done), done, manifest))
     if problems:
         raise SpecError(problems)
 

@@ -24,7 +24,7 @@ _SHOWN = 12
 
 def overview(study: CompiledStudy) -> dict[str, Any]:
     """What running a study would do: runs by kind and why each is new, cost, data, and the stages with their state."""
-    from runners.status import planned_before, results_of
+    from runners.status import results_of
 
     plan, spec = study.compiled.plan, study.loaded.spec
     done = results_of(study.workspace, study.study, plan)
@@ -36,9 +36,7 @@ def overview(study: CompiledStudy) -> dict[str, Any]:
     why = {run.key: reasons.of(run) or "planned before, not trained yet" for run in untrained}
     each = flops_per_sample(plan.training)
     stages = touched(before, study.compiled, len(untrained))
-    dropped = 0
-    if (earlier := planned_before(study.study)) is not None:
-        dropped = len({run.key for run in earlier.runs} - {run.key for run in plan.runs})
+    planned = {run.key for run in before.plan.runs} if before.plan is not None else set()
     return {
         "study": study.study.item,
         "kinds": {kind: {**asdict(row), "flops": row.samples * each} for kind, row in work.items()},
@@ -56,7 +54,7 @@ def overview(study: CompiledStudy) -> dict[str, Any]:
         "runs": [
             {**run.as_dict(), "done": run.key in done, "why": why.get(run.key, "")} for run in study.compiled.plan.runs
         ],
-        "no_longer_planned": dropped,
+        "no_longer_planned": len(planned - {run.key for run in plan.runs}),
         "stages": [
             {"name": name, "after": _after(name), "runs": bool(stages[name]), "why": stages[name]} for name in STAGES
         ],

@@ -19,9 +19,7 @@ from mixlang.plan.build import Plan, compile_plan, unusable
 from mixlang.plan.design import whole_mixture
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
-from mixlang.spec import SpecError
 from mixlang.spec.locations import Locations
-from mixlang.spec.schema import Limits
 
 
 @dataclass(frozen=True)
@@ -120,17 +118,10 @@ def _begin_training(context: Context, compiled: Plan) -> None:
     Raises:
         SpecError: what is left exceeds the limits.
     """
-    from runners.estimate import estimate, over_limits, work_of
-    from runners.status import results_of
+    from runners.estimate import refuse_over_limits
 
-    loaded = context.study.load()
-    if loaded.spec.limits != Limits():
-        done = results_of(context.workspace, context.study, compiled)
-        manifest = DataManifest.read(context.study.file("data.json"))
-        work = work_of(compiled, loaded.spec, done)
-        problems = over_limits(loaded, estimate(context.workspace, compiled, work, done, manifest))
-        if problems:
-            raise SpecError(problems)
+    manifest = DataManifest.read(context.study.file("data.json"))
+    refuse_over_limits(context.workspace, context.study, context.study.load(), compiled, manifest)
     prepared(context, compiled)
 
 

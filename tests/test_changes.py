@@ -212,3 +212,20 @@ def test_heavy_repetition_and_domains_that_cannot_be_split_are_said_at_their_pla
     )
     done = mixlang("compile", "specs/small.yaml", cwd=workspace, check=False)
     assert "specs/small.yaml:5:24: error[MX0305]: domain 'mri' has 1 usable subject" in done.stderr
+
+
+def test_only_runs_that_trained_all_their_samples_tell_the_rate(tmp_path):
+    from mixlang.plan.workspace import Workspace
+    from runners.estimate import _speed
+
+    plan = compiled(tmp_path).plan
+    whole, branch = plan.runs[0], plan.runs[1]
+    seconds = {"train": 32.0, "evaluate": 1.0}
+    done = {
+        whole.key: {**whole.as_dict(), "seconds": seconds, "resumed_at_step": 0},
+        branch.key: {**branch.as_dict(), "seconds": {"train": 0.1, "evaluate": 1.0}, "resumed_at_step": 30},
+    }
+    speed, unknown = _speed(Workspace(tmp_path), plan, done)
+    assert unknown == ""
+    assert speed.train == pytest.approx(32.0 / whole.budget)
+    assert speed.device == "1 runs of this study"

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     begun = time.monotonic()
     compiled = compile_study(arguments.spec, write=True, overrides=arguments.set)
-    refuse_over_limits(compiled)
+    refuse_over_limits(compiled.workspace, compiled.study, compiled.loaded, compiled.compiled.plan, compiled.manifest)
     reproduce(compiled.workspace, compiled.study, arguments.jobs)
     show_outcome(compiled.workspace, compiled.study, time.monotonic() - begun)
 

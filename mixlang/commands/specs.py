@@ -83,12 +83,14 @@ def _checked(arguments: argparse.Namespace) -> Any:
 
 
 def _unlisted(loaded: Any, locations: Any) -> list[Any]:
-    """Sources that are there and list no files that could be used: a wrong column, filter or channel."""
+    """Tables that are there and list nothing usable: a wrong column, filter or channel. Folders are not walked."""
     from mixlang.errors import InputError
     from runners.data.sources import find_candidates
 
     found = []
     for name, domain in loaded.spec.domains.items():
+        if domain.source.kind not in ("manifest", "nnunet", "monai_datalist"):
+            continue
         try:
             find_candidates(name, domain, locations)
         except InputError as error:

@@ -182,8 +182,12 @@ CODES: dict[str, Code] = {
                    "the repetition cap."),
     "MX0305": Code("a domain that cannot be split", "Too few subjects among its files: none would be left to train "
                    "on, or none to validate on."),
-    "MX0306": Code("heavy repetition", "From about 32 views of each volume on, loss no longer follows the law the "
-                   "probe runs show; see train.repetition.", warning=True),
+    "MX0306": Code(
+        "heavy repetition",
+        "From about 64 views of each distinct crop on, loss no longer follows the law the probe runs show; see "
+        "train.repetition.",
+        warning=True,
+    ),
     "MX0307": Code(
         "too many unusable files",
         "More of a domain's files than data.max_quarantined were set aside; the first reasons are shown.",

@@ -10,8 +10,6 @@ from typing import Any
 from mixlang.spec.diagnostics import Diagnostic, Position, SpecError
 from mixlang.spec.marks import Marked, Path_, Place, parse, parse_text
 
-_MOST_BASES = 16
-
 EXTENDS = "extends"
 
 SET = "--set"
@@ -80,7 +78,7 @@ def _chain(path: Path) -> tuple[list[Marked], dict[Path, Diagnostic]]:
         )
         if not base.is_file():
             raise SpecError([found])
-        if base.resolve() in seen or len(layers) > _MOST_BASES:
+        if base.resolve() in seen:
             raise SpecError([marked.diagnostic("MX0012", (EXTENDS,), f"{base} extends itself, through this line")])
         seen.add(base.resolve())
         bases[base] = marked.diagnostic("MX0013", (EXTENDS,), f"{name} does not lie in specs/bases/")
