@@ -20,8 +20,9 @@ from mixlang.plan.build import compile_plan
 from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
+from runners.data.anatomy import TRUNK
 from runners.data.intensity import foreground, normalise
-from runners.data.phantom import LABELS, Recipe, anatomy, render, write_phantom
+from runners.data.phantom import Recipe, anatomy, render, write_phantom
 from runners.data.preprocess import preprocess
 from runners.data.sampling import CropReader, SampleOrder, mask_order, uniform
 from runners.data.scan import inspect, scan
@@ -63,7 +64,7 @@ def test_modalities_of_one_subject_share_its_anatomy():
     assert ct.subject == pet.subject
     assert np.array_equal(anatomy(ct), anatomy(pet))
     labels = anatomy(ct)
-    bone, body_ = labels == LABELS["bone"], labels == LABELS["body"]
+    bone, body_ = labels == TRUNK["bone"], labels == TRUNK["body"]
     hounsfield = render(labels, ct)
     assert hounsfield[bone].mean() > 250
     assert abs(hounsfield[body_].mean() + 40) < 80
@@ -72,8 +73,8 @@ def test_modalities_of_one_subject_share_its_anatomy():
 def test_phantoms_bear_organs_always_and_lesions_half_the_time():
     maps = [anatomy(Recipe("ct", (32, 32, 32), (1.0, 1.0, 1.0), 9, index)) for index in range(60)]
     for name in ("body", "liver", "spleen", "kidneys", "heart", "bone"):
-        assert all((labels == LABELS[name]).any() for labels in maps), name
-    ill = sum((labels == LABELS["lesion"]).any() for labels in maps)
+        assert all((labels == TRUNK[name]).any() for labels in maps), name
+    ill = sum((labels == TRUNK["lesion"]).any() for labels in maps)
     assert 15 <= ill <= 45
 
 
@@ -81,9 +82,9 @@ def test_hot_lesions_show_in_pet():
     recipes = [Recipe("pet", (40, 40, 40), (1.0, 1.0, 1.0), 4, index) for index in range(20)]
     for recipe in recipes:
         labels = anatomy(recipe)
-        if (labels == LABELS["lesion"]).sum() > 40:
+        if (labels == TRUNK["lesion"]).sum() > 40:
             image = render(labels, recipe)
-            assert image[labels == LABELS["lesion"]].mean() > 2 * image[labels == LABELS["body"]].mean()
+            assert image[labels == TRUNK["lesion"]].mean() > 2 * image[labels == TRUNK["body"]].mean()
             return
     pytest.fail("no phantom with a large lesion among 20")
 
