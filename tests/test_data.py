@@ -20,9 +20,9 @@ from mixlang.plan.build import compile_plan
 from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
-from runners.data.anatomy import TRUNK
+from runners.data.anatomy import HEAD, TRUNK
 from runners.data.intensity import foreground, normalise
-from runners.data.phantom import Recipe, anatomy, render, write_phantom
+from runners.data.phantom import FIELDS, Recipe, anatomy, render, write_phantom
 from runners.data.preprocess import preprocess
 from runners.data.sampling import CropReader, SampleOrder, mask_order, uniform
 from runners.data.scan import inspect, scan
@@ -76,6 +76,34 @@ def test_phantoms_bear_organs_always_and_lesions_half_the_time():
         assert all((labels == TRUNK[name]).any() for labels in maps), name
     ill = sum((labels == TRUNK["lesion"]).any() for labels in maps)
     assert 15 <= ill <= 45
+
+
+def test_heads_differ_from_trunks_and_have_their_parts():
+    maps = [anatomy(Recipe("mri", (32, 32, 32), (1.0, 1.0, 1.0), 9, index, "head")) for index in range(40)]
+    for name in ("scalp", "white", "grey", "fluid", "eyes", "bone", "gas"):
+        assert all((labels == HEAD[name]).any() for labels in maps), name
+    assert 10 <= sum((labels == HEAD["lesion"]).any() for labels in maps) <= 30
+    head, trunk = Recipe("ct", (8, 8, 8), (1.0, 1.0, 1.0), 9, 0, "head"), Recipe("ct", (8, 8, 8), (1.0, 1.0, 1.0), 9, 0)
+    assert head.content != trunk.content
+    hounsfield = render(maps[0], Recipe("ct", (32, 32, 32), (1.0, 1.0, 1.0), 9, 0, "head"))
+    assert hounsfield[maps[0] == HEAD["bone"]].mean() > 300
+
+
+def test_textures_share_their_fields_within_a_seed_and_nothing_between_seeds():
+    def volumes(seed):
+        recipes = [Recipe("ct", (24, 24, 24), (1.0, 1.0, 1.0), seed, index, "texture") for index in range(12)]
+        return np.stack([render(anatomy(recipe), recipe).ravel().astype(float) for recipe in recipes])
+
+    one, two = volumes(1), volumes(2)
+    assert len(np.unique(one, axis=0)) == 12
+    basis = np.linalg.svd(one - one.mean(), full_matrices=False)[2][:FIELDS]
+
+    def explained(values):
+        centred = values - values.mean()
+        return float(((centred @ basis.T) ** 2).sum() / (centred**2).sum())
+
+    assert explained(one) > 0.9
+    assert explained(two) < 0.25  # what random fields of this grain have in common by chance
 
 
 def test_hot_lesions_show_in_pet():

@@ -233,10 +233,10 @@ def document(overall, domains=None, times=2.0):
 
 
 def allocation(ours, proportional, interval):
-    gains = {"gains": {"proportional": {"interval": interval}}}
-    return {
-        "target": {"objective": ours, "baselines": {"proportional": {"objective": proportional}}, "intervals": gains}
-    }
+    gain = {"interval": interval, "corrected": 1 - ours / proportional}
+    sure = {"gains": {"proportional": gain}, "shares": {"ct": [0.3, 0.8], "pet": [0.1, 0.6]}}
+    rival = {"objective": proportional, "shares": {"ct": 0.7, "pet": 0.3}}
+    return {"target": {"objective": ours, "baselines": {"proportional": rival}, "intervals": sure}}
 
 
 @pytest.mark.parametrize(

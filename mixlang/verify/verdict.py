@@ -26,7 +26,9 @@ def verdict(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[
                 "about": "gain",
                 "finding": "none",
                 "says": "There is nothing to gain here: neither the laws nor the measurements tell the allocated mixture "
-                "from proportional sampling. Train on what there is.",
+                "from proportional sampling"
+                + (", whose shares lie in the intervals of all optimal ones" if _within(allocation) else "")
+                + ". Train on what there is.",
             }
         )
     for budget, rivals in document["improvements"].items():
@@ -38,16 +40,24 @@ def verdict(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[
 
 def _nothing_to_gain(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> bool:
     """Whether proportional sampling was measured and no gain over it is shown, predicted or measured."""
-    measured = [
-        rivals["proportional"]["overall"] for rivals in document["improvements"].values() if "proportional" in rivals
+    rivals = [
+        found["proportional"]["overall"] for found in document["improvements"].values() if "proportional" in found
     ]
-    if not measured or any(change["low"] is None for change in measured):
+    if not rivals or any(change["low"] is None for change in rivals):
         return False
     target = allocation["target"]
-    predicted = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
-    sure = target.get("intervals") or {}
-    low = sure["gains"]["proportional"]["interval"][0] if sure else predicted
-    return (predicted < _SMALL or low <= 0) and all(change["high"] >= 0 for change in measured)
+    predicted = {"corrected": 1 - target["objective"] / target["baselines"]["proportional"]["objective"]}
+    if target.get("intervals"):
+        predicted = target["intervals"]["gains"]["proportional"]
+    shown = predicted["corrected"] >= _SMALL and predicted.get("interval", [1.0])[0] > 0
+    return not shown and all(change["high"] >= 0 for change in rivals)
+
+
+def _within(allocation: Mapping[str, Any]) -> bool:
+    """Whether proportional shares lie in the intervals of all optimal ones."""
+    target = allocation["target"]
+    sure, proportional = target.get("intervals"), target["baselines"]["proportional"]["shares"]
+    return bool(sure) and all(low <= proportional[name] <= high for name, (low, high) in sure["shares"].items())
 
 
 def finding(change: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ _TISSUE = {
     ),
 }
 
-_FIELDS, _GRAIN = 12, 2.0
+FIELDS, _GRAIN = 3, 3.0
 """Random fields a texture blends, and their correlation length in voxels."""
 
 
@@ -131,10 +131,10 @@ def render(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.generic]:
 def _texture(recipe: Recipe) -> NDArray[np.generic]:
     """A blend of the seed's fields with a little noise of the volume's own, in the modality's range of values."""
     shared, own = np.random.default_rng([recipe.seed, 5]), np.random.default_rng([recipe.seed, recipe.index, 6])
-    fields = shared.standard_normal((_FIELDS, *recipe.shape), dtype=np.float32)
+    fields = shared.standard_normal((FIELDS, *recipe.shape), dtype=np.float32)
     fields = ndimage.gaussian_filter(fields, (0, _GRAIN, _GRAIN, _GRAIN), mode="wrap")
     fields /= fields.std(axis=(1, 2, 3), keepdims=True)
-    blend = np.tensordot(own.standard_normal(_FIELDS, dtype=np.float32) / np.float32(np.sqrt(_FIELDS)), fields, 1)
+    blend = np.tensordot(own.standard_normal(FIELDS, dtype=np.float32) / np.float32(np.sqrt(FIELDS)), fields, 1)
     blend += 0.2 * own.standard_normal(recipe.shape, dtype=np.float32)
     if recipe.modality == "pet":
         return (3 * np.exp(0.5 * blend)).astype(np.float32)
