@@ -22,7 +22,7 @@ from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
 from runners.data.anatomy import HEAD, TRUNK
 from runners.data.intensity import foreground, normalise
-from runners.data.phantom import FIELDS, Recipe, anatomy, render, write_phantom
+from runners.data.phantom import Recipe, anatomy, render, write_phantom
 from runners.data.preprocess import preprocess
 from runners.data.sampling import CropReader, SampleOrder, mask_order, uniform
 from runners.data.scan import inspect, scan
@@ -89,21 +89,15 @@ def test_heads_differ_from_trunks_and_have_their_parts():
     assert hounsfield[maps[0] == HEAD["bone"]].mean() > 300
 
 
-def test_textures_share_their_fields_within_a_seed_and_nothing_between_seeds():
-    def volumes(seed):
-        recipes = [Recipe("ct", (24, 24, 24), (1.0, 1.0, 1.0), seed, index, "texture") for index in range(12)]
-        return np.stack([render(anatomy(recipe), recipe).ravel().astype(float) for recipe in recipes])
+def test_textures_share_a_field_within_a_seed_and_nothing_between_seeds():
+    def volume(seed, index):
+        recipe = Recipe("ct", (24, 24, 24), (1.0, 1.0, 1.0), seed, index, "texture")
+        return render(anatomy(recipe), recipe).ravel().astype(float)
 
-    one, two = volumes(1), volumes(2)
-    assert len(np.unique(one, axis=0)) == 12
-    basis = np.linalg.svd(one - one.mean(), full_matrices=False)[2][:FIELDS]
-
-    def explained(values):
-        centred = values - values.mean()
-        return float(((centred @ basis.T) ** 2).sum() / (centred**2).sum())
-
-    assert explained(one) > 0.9
-    assert explained(two) < 0.25  # what random fields of this grain have in common by chance
+    alike = [np.corrcoef(volume(1, 0), volume(1, index))[0, 1] for index in range(1, 6)]
+    apart = [abs(np.corrcoef(volume(1, 0), volume(seed, 0))[0, 1]) for seed in range(2, 12)]
+    assert min(alike) > 0.7
+    assert np.mean(apart) < 0.3  # what two random fields of so few grains have in common by chance
 
 
 def test_hot_lesions_show_in_pet():

@@ -102,8 +102,8 @@ class Phantom(Section):
     seed: int = _key(0, "Domains with equal seeds show the same subjects.", 1, "seed", ge=0)
     anatomy: Literal["trunk", "head", "texture"] = _key(
         "trunk",
-        "What is seen; texture: no anatomy but blends of the seed's own random fields, which share nothing with other "
-        "seeds, for controls.",
+        "What is seen; texture: no anatomy but a random field of the seed's own, which shares nothing with other seeds, "
+        "for controls.",
         "head",
     )
 

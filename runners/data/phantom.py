@@ -5,8 +5,8 @@ same patients. The modalities share its shapes and differ in what gives contrast
 noise; MRI a T1/T2 weighting of its own for each volume, a bias field and Rician noise; PET uptake that varies from
 patient to patient, hot lesions, blur and correlated noise.
 
-A third kind, `texture`, has no anatomy: every volume of a seed is a random blend of the same few random fields, and
-different seeds share nothing. It is for controls: there is nothing to transfer between such domains.
+A third kind, `texture`, has no anatomy: every volume of a seed is the same random field, stronger or weaker, and the
+fields of different seeds share nothing. It is for controls: there is nothing to transfer between such domains.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _TISSUE = {
     ),
 }
 
-FIELDS, _GRAIN = 3, 3.0
-"""Random fields a texture blends, and their correlation length in voxels."""
+_GRAIN = 3.0
+"""Correlation length of a texture's field, in voxels."""
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,15 @@ def render(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.generic]:
 
 
 def _texture(recipe: Recipe) -> NDArray[np.generic]:
-    """A blend of the seed's fields with a little noise of the volume's own, in the modality's range of values."""
+    """The seed's field, stronger or weaker, with noise of the volume's own, in the modality's range of values."""
     shared, own = np.random.default_rng([recipe.seed, 5]), np.random.default_rng([recipe.seed, recipe.index, 6])
-    fields = shared.standard_normal((FIELDS, *recipe.shape), dtype=np.float32)
-    fields = ndimage.gaussian_filter(fields, (0, _GRAIN, _GRAIN, _GRAIN), mode="wrap")
-    fields /= fields.std(axis=(1, 2, 3), keepdims=True)
-    blend = np.tensordot(own.standard_normal(FIELDS, dtype=np.float32) / np.float32(np.sqrt(FIELDS)), fields, 1)
-    blend += 0.2 * own.standard_normal(recipe.shape, dtype=np.float32)
+    field = ndimage.gaussian_filter(shared.standard_normal(recipe.shape, dtype=np.float32), _GRAIN, mode="wrap")
+    field /= field.std()
+    image = np.float32(own.uniform(0.5, 1.5)) * field + 0.3 * own.standard_normal(recipe.shape, dtype=np.float32)
     if recipe.modality == "pet":
-        return (3 * np.exp(0.5 * blend)).astype(np.float32)
+        return (3 * np.exp(0.5 * image)).astype(np.float32)
     middle, spread = (0, 300) if recipe.modality == "ct" else (1000, 200)
-    return np.clip(middle + spread * blend, -1024, 3071).round().astype(np.int16)
+    return np.clip(middle + spread * image, -1024, 3071).round().astype(np.int16)
 
 
 def _bias_field(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
