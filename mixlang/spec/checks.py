@@ -361,16 +361,16 @@ def _baselines(spec: Spec, findings: _Findings) -> None:
         _known_domains(shares, path, names, findings)
         if abs(sum(shares.values()) - 1) > 1e-6:
             message = f"the shares of '{name}' sum to {sum(shares.values()):g}, not to 1"
-            findings.error("MX0237", path, message, "name the share of every domain it has any of", key=True)
+            findings.error("MX0244", path, message, "name the share of every domain it has any of", key=True)
         if name in _TAKEN:
             message = f"'{name}' is what mixlang calls a mixture of its own"
-            findings.error("MX0238", path, message, "choose another name", key=True)
+            findings.error("MX0245", path, message, "choose another name", key=True)
     if verify.grid.count and verify.grid.seeds > verify.seeds:
         message = f"the grid has {verify.grid.seeds} seeds, the mixture it is compared with has {verify.seeds}"
-        findings.error("MX0239", ("verify", "grid"), message, f"use seeds: {verify.seeds} or fewer", key=True)
+        findings.error("MX0246", ("verify", "grid"), message, f"use seeds: {verify.seeds} or fewer", key=True)
     if verify.grid.count and not spec.budgets.holdout:
         message = "a grid is trained at the smallest holdout budget, and there is none"
-        findings.error("MX0240", ("verify", "grid"), message, "add budgets.holdout", key=True)
+        findings.error("MX0247", ("verify", "grid"), message, "add budgets.holdout", key=True)
     for index, name in enumerate(spec.verify.baselines):
         if name in spec.verify.baselines[:index]:
             findings.error(

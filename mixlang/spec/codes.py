@@ -172,25 +172,25 @@ CODES: dict[str, Code] = {
         "target: 10k",
         warning=True,
     ),
-    "MX0237": Code(
+    "MX0244": Code(
         "a mixture whose shares do not sum to 1",
         "Scaling them in silence might not be what was meant.",
         "name: demo",
         "name: demo\nverify: {mixtures: {habit: {ct: 0.7}}}",
     ),
-    "MX0238": Code(
+    "MX0245": Code(
         "a mixture with a name of mixlang's own",
         "Results could not be told apart.",
         "name: demo",
         "name: demo\nverify: {mixtures: {uniform: {ct: 0.7, mri: 0.3}}}",
     ),
-    "MX0239": Code(
+    "MX0246": Code(
         "a grid with more seeds than the mixture it is compared with",
         "Regret is paired by seed.",
         "name: demo",
         "name: demo\nverify: {seeds: 2, grid: {count: 15, seeds: 3}}",
     ),
-    "MX0240": Code(
+    "MX0247": Code(
         "a grid without a holdout budget",
         "A grid is trained at the smallest of them.",
         "holdout: [65536], target: 100k}",
