@@ -1,0 +1,130 @@
+"""Networks for downstream tasks: the pretrained encoder with a head for classification or segmentation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from runners.model.mae import MAESize, MaskedAutoencoder
+
+FEATURES = 8
+"""Channels of the segmentation head at full resolution; each halving of the resolution doubles them."""
+
+
+class Encoder(nn.Module):
+    """The encoder of a masked autoencoder on whole crops, without its decoder.
+
+    Args:
+        mae: where the weights come from; they are shared, not copied.
+    """
+
+    def __init__(self, mae: MaskedAutoencoder) -> None:
+        super().__init__()
+        self.size = mae.size
+        self.embed, self.blocks, self.norm = mae.embed, mae.blocks, mae.norm
+        self.register_buffer("positions", mae.positions.clone(), persistent=False)
+
+    def forward(self, crops: Tensor) -> list[Tensor]:
+        """The tokens of crops (batch, D, H, W) after each block, each (batch, tokens, width); the last one normed."""
+        tokens = self.embed(_patches(crops, self.size)) + self.positions
+        states = []
+        for block in self.blocks:
+            tokens = block(tokens)
+            states.append(tokens)
+        return [*states[:-1], self.norm(states[-1])]
+
+
+def _patches(crops: Tensor, size: MAESize) -> Tensor:
+    """All patches of crops in row-major order, shape (batch, tokens, voxels)."""
+    (depth, height, width), patch = size.grid, size.patch
+    cut = crops.view(-1, depth, patch, height, patch, width, patch).permute(0, 1, 3, 5, 2, 4, 6)
+    return cut.reshape(len(crops), size.tokens, patch**3)
+
+
+class ClassificationHead(nn.Module):
+    """Attention pooling (Ilse 2018, 1802.04712) beside the mean of all tokens of a volume, then a linear layer."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.score = nn.Sequential(nn.Linear(width, width // 2), nn.Tanh(), nn.Linear(width // 2, 1))
+        self.out = nn.Linear(2 * width, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, classes) of volumes from all their tokens (batch, n, width)."""
+        normed = self.norm(tokens)
+        weights = self.score(normed).softmax(dim=1)
+        return self.out(torch.cat([(weights * normed).sum(dim=1), normed.mean(dim=1)], dim=1))
+
+
+class SegmentationHead(nn.Module):
+    """The decoder of UNETR (Hatamizadeh 2022, 2103.10504) from MONAI's blocks, for any patch that is a power of two.
+
+    MONAI's UNETR itself is fixed to patches of 16 and 12 layers.
+
+    Args:
+        size: sizes of the encoder.
+        classes: channels of the result, background included.
+        sees_image: whether a convolution of the image itself joins at full resolution, as in UNETR. Without it the
+            head knows nothing of the image but what the encoder says.
+    """
+
+    def __init__(self, size: MAESize, classes: int, sees_image: bool, features: int = FEATURES) -> None:
+        super().__init__()
+        from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
+
+        self.size, levels = size, levels_of(size.patch)
+        channels = [features * 2**level for level in range(levels)]
+        self.places = [max(0, round(size.depth * level / levels) - 1) for level in range(1, levels)]
+        norm = {"spatial_dims": 3, "norm_name": "instance"}
+        self.image = UnetrBasicBlock(in_channels=1, out_channels=features, kernel_size=3, stride=1, res_block=True, **norm) if sees_image else None
+        self.skips = nn.ModuleList(
+            UnetrPrUpBlock(
+                in_channels=size.width,
+                out_channels=channels[level],
+                num_layer=levels - level - 1,
+                kernel_size=3,
+                stride=1,
+                upsample_kernel_size=2,
+                conv_block=True,
+                res_block=True,
+                **norm,
+            )
+            for level in range(1, levels)
+        )
+        widths = [*channels, size.width]
+        self.ups = nn.ModuleList(
+            UnetrUpBlock(in_channels=widths[level + 1], out_channels=channels[level], kernel_size=3, upsample_kernel_size=2, res_block=True, **norm)
+            for level in range(1, levels)
+        )
+        if sees_image:
+            self.last = UnetrUpBlock(in_channels=widths[1], out_channels=features, kernel_size=3, upsample_kernel_size=2, res_block=True, **norm)
+        else:
+            self.last = nn.ConvTranspose3d(widths[1], features, kernel_size=2, stride=2)
+        self.out = UnetOutBlock(spatial_dims=3, in_channels=features, out_channels=classes)
+
+    def forward(self, crops: Tensor, states: list[Tensor]) -> Tensor:
+        """Logits (batch, classes, D, H, W) of crops (batch, D, H, W) from their tokens after each block."""
+        found = self._grid(states[-1])
+        for level in range(len(self.places), 0, -1):
+            skip = self.skips[level - 1](self._grid(states[self.places[level - 1]]))
+            found = self.ups[level - 1](found, skip)
+        found = self.last(found, self.image(crops[:, None])) if self.image is not None else self.last(found)
+        return self.out(found)
+
+    def _grid(self, tokens: Tensor) -> Tensor:
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, *self.size.grid)
+
+
+def levels_of(patch: int) -> int:
+    """How often a patch is halved down to a voxel.
+
+    Raises:
+        ValueError: not a power of two from 4 on.
+    """
+    levels = round(math.log2(patch))
+    if patch != 2**levels or levels < 2:
+        raise ValueError(f"a segmentation head needs a patch that is a power of two from 4 on, not {patch}")
+    return levels
