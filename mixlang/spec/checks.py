@@ -363,7 +363,9 @@ def _encoders(spec: Spec, findings: _Findings) -> None:
     if not downstream.tasks:
         return
     if not spec.budgets.holdout:
-        message = "downstream tasks take their encoders from the verification, and there is no holdout budget to verify at"
+        message = (
+            "downstream tasks take their encoders from the verification, and there is no holdout budget to verify at"
+        )
         findings.error("MX0237", (*section, "tasks"), message, "add budgets.holdout", key=True)
     elif downstream.budget is not None and downstream.budget not in spec.budgets.holdout:
         shown = ", ".join(show_amount(amount) for amount in spec.budgets.holdout)
@@ -421,7 +423,9 @@ def _task_patch(spec: Spec, findings: _Findings) -> None:
     patch = spec.model.patch
     for name, task in spec.downstream.tasks.items():
         if task.kind == "segmentation" and (patch < 4 or patch & (patch - 1)):
-            message = f"the segmentation head halves the patch down to a voxel, and {patch} is no power of two from 4 on"
+            message = (
+                f"the segmentation head halves the patch down to a voxel, and {patch} is no power of two from 4 on"
+            )
             path: Path_ = ("downstream", "tasks", name, "kind")
             findings.error("MX0243", path, message, "use model.patch 4, 8, 16 or 32")
 

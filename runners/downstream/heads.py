@@ -44,19 +44,26 @@ def _patches(crops: Tensor, size: MAESize) -> Tensor:
 
 
 class ClassificationHead(nn.Module):
-    """Attention pooling (Ilse 2018, 1802.04712) beside the mean of all tokens of a volume, then a linear layer."""
+    """Attention pooling (Ilse 2018, 1802.04712) beside the mean of all tokens of a volume, then a linear layer.
+
+    The tokens' channels are standardised first, as in the linear probes of He 2022: those of a pretrained encoder differ in
+    scale by an order of magnitude.
+    """
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.BatchNorm1d(width, affine=False)
         self.score = nn.Sequential(nn.Linear(width, width // 2), nn.Tanh(), nn.Linear(width // 2, 1))
         self.out = nn.Linear(2 * width, classes)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, classes) of volumes from all their tokens (batch, n, width)."""
-        normed = self.norm(tokens)
-        weights = self.score(normed).softmax(dim=1)
-        return self.out(torch.cat([(weights * normed).sum(dim=1), normed.mean(dim=1)], dim=1))
+    def forward(self, volumes: list[Tensor]) -> Tensor:
+        """Logits (batch, classes) of volumes from all tokens of each, (n, width); n may differ."""
+        normed = self.norm(torch.cat(volumes)).split([len(tokens) for tokens in volumes])
+        return self.out(torch.stack([self._pooled(tokens) for tokens in normed]))
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        weights = self.score(tokens).softmax(dim=0)
+        return torch.cat([(weights * tokens).sum(dim=0), tokens.mean(dim=0)])
 
 
 class SegmentationHead(nn.Module):
@@ -78,31 +85,29 @@ class SegmentationHead(nn.Module):
         self.size, levels = size, levels_of(size.patch)
         channels = [features * 2**level for level in range(levels)]
         self.places = [max(0, round(size.depth * level / levels) - 1) for level in range(1, levels)]
-        norm = {"spatial_dims": 3, "norm_name": "instance"}
-        self.image = UnetrBasicBlock(in_channels=1, out_channels=features, kernel_size=3, stride=1, res_block=True, **norm) if sees_image else None
+        block = {"spatial_dims": 3, "kernel_size": 3, "norm_name": "instance", "res_block": True}
+        widths = [*channels, size.width]
+
+        def up(level: int) -> nn.Module:
+            return UnetrUpBlock(
+                in_channels=widths[level + 1], out_channels=widths[level], upsample_kernel_size=2, **block
+            )
+
         self.skips = nn.ModuleList(
             UnetrPrUpBlock(
                 in_channels=size.width,
                 out_channels=channels[level],
                 num_layer=levels - level - 1,
-                kernel_size=3,
                 stride=1,
                 upsample_kernel_size=2,
                 conv_block=True,
-                res_block=True,
-                **norm,
+                **block,
             )
             for level in range(1, levels)
         )
-        widths = [*channels, size.width]
-        self.ups = nn.ModuleList(
-            UnetrUpBlock(in_channels=widths[level + 1], out_channels=channels[level], kernel_size=3, upsample_kernel_size=2, res_block=True, **norm)
-            for level in range(1, levels)
-        )
-        if sees_image:
-            self.last = UnetrUpBlock(in_channels=widths[1], out_channels=features, kernel_size=3, upsample_kernel_size=2, res_block=True, **norm)
-        else:
-            self.last = nn.ConvTranspose3d(widths[1], features, kernel_size=2, stride=2)
+        self.ups = nn.ModuleList(up(level) for level in range(1, levels))
+        self.image = UnetrBasicBlock(in_channels=1, out_channels=features, stride=1, **block) if sees_image else None
+        self.last = up(0) if sees_image else nn.ConvTranspose3d(widths[1], features, kernel_size=2, stride=2)
         self.out = UnetOutBlock(spatial_dims=3, in_channels=features, out_channels=classes)
 
     def forward(self, crops: Tensor, states: list[Tensor]) -> Tensor:
