@@ -12,6 +12,7 @@ import numpy as np
 from mixlang.files import read_json
 from mixlang.laws import Fit, read_fit
 from mixlang.report.data import data_section
+from mixlang.report.downstream import downstream_section
 from mixlang.report.parts import soft, table
 from mixlang.report.svg import Chart, colour, heat_map, share_bars
 
@@ -53,6 +54,7 @@ def render_report(build: Path, label: str = "", published: str = "") -> str:
         *study.answer(),
         *study.allocation_section(),
         *study.verification_section(),
+        *downstream_section(read_json(build / "downstream.json")),
         *study.curves_section(),
         *study.transfer_section(),
         *study.structure_section(),

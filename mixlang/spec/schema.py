@@ -479,6 +479,11 @@ class Task(Section):
         "{stem} is the volume's file name up to its first dot.",
         "{stem}_label.nii.gz",
     )
+    files: list[str] = _key(
+        [],
+        "File name patterns of the volumes used; left out, all of the domain that have labels.",
+        ["sts*_fdg.nii.gz"],
+    )
     modes: list[Literal["probe", "finetune"]] = _key(
         ["probe", "finetune"],
         "probe: the encoder stays as it was pretrained and only the head is trained; finetune: both are trained.",

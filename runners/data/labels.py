@@ -23,7 +23,7 @@ from mixlang.spec.schema import Domain, Phantom, Spec, Task
 from runners.data.nifti import Unusable, bytes_needed, ras_grid
 from runners.data.phantom import Recipe, anatomy
 from runners.data.preprocess import read_label_map
-from runners.data.sources.candidates import stem
+from runners.data.sources.candidates import fits, stem
 from runners.data.sources.manifest import column_values
 from runners.data.workers import each
 
@@ -60,7 +60,12 @@ def annotate(
     """
     found: dict[tuple[str, str], dict[str, Facts]] = {}
     for name, task in spec.downstream.tasks.items():
-        domain, records = spec.domains[task.domain], manifest.domains[task.domain].volumes
+        domain = spec.domains[task.domain]
+        records = tuple(
+            record
+            for record in manifest.domains[task.domain].volumes
+            if not task.files or any(fits(record.path, pattern) for pattern in task.files)
+        )
         if task.column:
             answers = _from_column(name, task, domain, records, locations)
         elif domain.source.phantom is not None:

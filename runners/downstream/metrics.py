@@ -27,8 +27,12 @@ def overlap(predicted: Tensor, truth: Tensor, classes: int, spacing: Sequence[fl
         Dice of each class, None where the truth holds none of it (MONAI would count such a class as 0 in a mean); HD95 in
         mm, None also where nothing of the class was found.
     """
+    import warnings
+
     from monai.metrics import DiceMetric, HausdorffDistanceMetric
     from monai.networks.utils import one_hot
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="monai")  # of its own calls of its own functions
 
     pair = [one_hot(volume[None, None], classes + 1) for volume in (predicted, truth)]
     dice = DiceMetric(include_background=False, reduction="none", ignore_empty=True)(*pair)[0]

@@ -132,7 +132,9 @@ def _scored(
     def predict(crops: Tensor) -> Tensor:
         return head(crops[:, 0], encoder(crops[:, 0]))
 
-    found = sliding_window_inference(test.image(index)[None, None], test.crop, 8, predict, overlap=0.5, mode="gaussian")
+    found = sliding_window_inference(
+        test.image(index)[None, None], test.crop, 8, predict, overlap=0.25, mode="gaussian"
+    )
     truth, exists = test.truth(index)
     dice, distance = overlap(found[0].argmax(dim=0) * exists, truth, test.classes, spacing)
     return {"dice": dice, "hd95": distance}
