@@ -58,30 +58,32 @@ def draws_of(subjects: Sequence[str], count: int = DRAWS) -> NDArray[np.float64]
     return np.vstack([np.ones(len(names)), drawn])[:, index]
 
 
-def auroc(scores: Floats, truth: NDArray[np.int64], weights: Floats) -> Floats:
+def auroc(scores: Floats, truth: NDArray[np.int64], folds: NDArray[np.int64], weights: Floats) -> Floats:
     """Area under the ROC curve for each row of weights, shape (draws,), averaged over seeds.
+
+    Only cases of one fold are compared with each other: networks of two folds are not on one scale, and the one that was
+    trained on fewer positives gives lower scores to the more that are left, so that pooled scores would come out below 0.5.
 
     Args:
         scores: probability of each class, shape (seeds, cases, classes).
-        truth: class of each case; with more than two classes the mean of each against the rest.
+        truth, folds: class and fold of each case; with more than two classes the mean of each against the rest.
         weights: shape (draws, cases).
 
     Returns:
         NaN in draws that lack a class.
     """
     classes = range(1, 2) if scores.shape[2] == 2 else range(scores.shape[2])
-    return np.mean(
-        [_one_against_rest(row[:, index], truth == index, weights) for row in scores for index in classes], 0
-    )
+    found = [_one_against_rest(row[:, kind], truth == kind, folds, weights) for row in scores for kind in classes]
+    return np.mean(found, axis=0)
 
 
-def _one_against_rest(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
-    """The weighted probability that a positive case scores above a negative one, ties counting half."""
-    above = score[positive, None] > score[None, ~positive]
-    won = above + 0.5 * (score[positive, None] == score[None, ~positive])
+def _one_against_rest(score: Floats, positive: NDArray[np.bool_], folds: NDArray[np.int64], weights: Floats) -> Floats:
+    """The weighted probability that a positive case scores above a negative one of its fold, ties counting half."""
+    here = (folds[positive, None] == folds[None, ~positive]).astype(float)
+    above = (score[positive, None] > score[None, ~positive]) + 0.5 * (score[positive, None] == score[None, ~positive])
     ours, others = weights[:, positive], weights[:, ~positive]
     with np.errstate(invalid="ignore"):
-        return np.einsum("dp,pn,dn->d", ours, won, others, optimize=True) / (ours.sum(1) * others.sum(1))
+        return ((ours @ (here * above)) * others).sum(axis=1) / ((ours @ here) * others).sum(axis=1)
 
 
 def accuracy(scores: Floats, truth: NDArray[np.int64], weights: Floats) -> Floats:

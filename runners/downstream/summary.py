@@ -37,7 +37,7 @@ def summarise(task: Mapping[str, Any], settings: Mapping[str, Any], fits: Sequen
                 mine = [one for one in fits if (one.mode, one.labels, one.encoder) == (mode, part, name)]
                 scores, main = _scores(task, mine, tested, settings["seeds"], weights, store)
                 drawn[mode, part, name] = main
-                trained = [len({*_subjects(task, one)}) for one in mine]
+                trained = [len(one.job["training"]) for one in mine]
                 results.append(
                     {"mode": mode, "labels": part, "encoder": name, "training_volumes": max(trained), **scores}
                 )
@@ -60,10 +60,6 @@ def summarise(task: Mapping[str, Any], settings: Mapping[str, Any], fits: Sequen
     }
 
 
-def _subjects(task: Mapping[str, Any], one: Fit) -> list[str]:
-    return [case["volume"] for case in one.job["training"]]
-
-
 def _scores(
     task: Mapping[str, Any], fits: Sequence[Fit], tested: list[int], seeds: int, weights: Floats, store: Path
 ) -> tuple[dict[str, Any], Floats]:
@@ -79,10 +75,13 @@ def _scores(
                 table = tables.setdefault(name, np.full((seeds, len(tested), len(values)), np.nan))
                 table[one.seed, place[index]] = [np.nan if value is None else value for value in values]
     if task["kind"] == "classification":
+        folds = np.zeros(len(tested), np.int64)
+        for one in fits:
+            folds[[place[index] for index in one.test]] = one.fold
         truth = np.array([task["cases"][index]["class"] for index in tested])
         score = tables["probability"]
-        draws = auroc(score, truth, weights)
-        each = [float(auroc(score[[seed]], truth, weights[:1])[0]) for seed in range(seeds)]
+        draws = auroc(score, truth, folds, weights)
+        each = [float(auroc(score[[seed]], truth, folds, weights[:1])[0]) for seed in range(seeds)]
         found = {"auroc": estimate(draws), "accuracy": estimate(accuracy(score, truth, weights))}
         return {**found, "seeds": [round(value, 5) for value in each]}, draws
     dice, distance = tables["dice"], tables["hd95"]
@@ -124,30 +123,30 @@ def verdict(difference: Mapping[str, Any]) -> str:
 def _sentences(
     task: Mapping[str, Any], settings: Mapping[str, Any], differences: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """For each mode and the largest and smallest part of the labels, who is better than whom."""
+    """For each mode and the largest and smallest part of the labels: the first encoder against proportional's and scratch."""
     found = []
     score = {"auroc": "AUROC", "dice": "mean Dice"}[MAIN[task["kind"]]]
+    first = settings["encoders"][0]
     for mode in task["modes"]:
         for part in sorted({settings["labels"][-1], settings["labels"][0]}, reverse=True):
             here = [item for item in differences if (item["mode"], item["labels"]) == (mode, part)]
-            said = [_compared(item) for item in here if item["against"] in ("proportional", "scratch")]
+            said = [
+                _compared(item)
+                for item in here
+                if item["encoder"] == first and item["against"] in ("proportional", "scratch")
+            ]
             how = {"probe": "Frozen", "finetune": "Fine-tuned"}[mode]
             if said:
-                found.append(f"{how}, with {part:.0%} of the labels, by {score}: {'; '.join(said)}.")
+                found.append(f"{how}, {part:.0%} of the labels: by {score} the {first} encoder {' and '.join(said)}.")
     return found
 
 
 def _compared(item: Mapping[str, Any]) -> str:
+    other = "one from scratch" if item["against"] == "scratch" else f"the {item['against']} one"
     if item["mean"] is None:
-        return f"{item['encoder']} cannot be compared with {item['against']}"
-    interval = f"({item['mean']:+.3f}, 95 % interval {item['low']:+.3f} to {item['high']:+.3f})"
-    word = {
-        "better": "is better than",
-        "worse": "is worse than",
-        "equal": "is not told apart from",
-    }[verdict(item)]
-    other = "an encoder from scratch" if item["against"] == "scratch" else f"{item['against']}'s"
-    return f"the encoder of the {item['encoder']} mixture {word} {other} {interval}"
+        return f"cannot be compared with {other}"
+    word = {"better": "is better than", "worse": "is worse than", "equal": "is not told apart from"}[verdict(item)]
+    return f"{word} {other} ({item['mean']:+.3f}, 95 % interval {item['low']:+.3f} to {item['high']:+.3f})"
 
 
 def overall(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -166,7 +165,7 @@ def overall(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if items:
             counts = ", ".join(f"{word} in {items.count(word)}" for word in ("better", "equal", "worse"))
             found.append(
-                f"{words}: {counts} of {len(items)} comparisons (task, mode, part of the labels); equal means that the "
-                "95 % interval holds zero, and no correction is made for their number."
+                f"{words}: {counts} of {len(items)} comparisons (equal: the 95 % interval holds zero; not corrected for "
+                "their number)."
             )
     return found
