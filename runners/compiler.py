@@ -106,9 +106,13 @@ def _compiled(loaded: LoadedSpec, workspace: Workspace) -> tuple[DataManifest, C
         path = ("domains", error.domain, "source")
         raise SpecError([loaded.marked.diagnostic("MX0305", path, str(error), error.hint, key=True)]) from error
     crops = {name: data["crops"] for name, data in compiled.settings["allocate"]["available"].items()}
-    impossible = [*infeasible(loaded.spec, crops), *task_problems(loaded.spec, compiled.settings["downstream"])]
-    if impossible:
-        raise SpecError([loaded.marked.diagnostic(code, path, text, help) for code, path, text, help in impossible])
+    problems = [
+        loaded.marked.diagnostic(code, path, text, help) for code, path, text, help in infeasible(loaded.spec, crops)
+    ]
+    for code, path, text, help in task_problems(loaded.spec, compiled.settings["downstream"]):
+        problems.append(loaded.marked.diagnostic(code, path, text, help, key=code == "MX0312"))
+    if problems:
+        raise SpecError(problems)
     return manifest, compiled
 
 

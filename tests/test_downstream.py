@@ -354,8 +354,7 @@ TASK = "downstream: {tasks: {organs: {kind: segmentation, domain: ct, classes: {
         ("{tasks", "{labels: [1.0, 1.0], tasks", "MX0239", (14, 28), "listed twice"),
         ("{tasks", "{labels: [0], tasks", "MX0107", (14, 23), "above 0"),
         ("{liver: 2}", "{liver: 2, all: [1, 2]}", "MX0240", (14, 88), "label 2 is in the class 'liver'"),
-        ("{liver: 2}}", "{liver: 2}, label_map: x.nii}", "MX0241", (14, 98), "one file for all"),
-        ("{liver: 2}}", "{liver: 2}, label_map: '{stem}_l.nii'}", "MX0242", (14, 87), "come with their label maps"),
+        ("{liver: 2}}", "{liver: 2}, label_map: '{stem}_l.nii'}", "MX0242", (14, 84), "come with their label maps"),
     ],
 )
 def test_a_wrong_task_is_one_message_at_its_place(tmp_path, old, new, code, place, words):
