@@ -158,7 +158,6 @@ def test_an_interrupted_stage_goes_on_where_it_was(study):
     ("old", "new", "place", "words"),
     [
         ("present: [8]", "present: [1]", (18, 5), "all 12 volumes are of the class 'present'"),
-        ("modes: [probe], folds: 2, steps: 3", "folds: 9, steps: 3", (18, 5), "of 9; 2 and 1 are needed"),
         ("classes: {liver: 2}", "classes: {liver: 2, x: 99}", (19, 5), "'x' is in 0 test subjects"),
         ("{liver: 2}, modes: [probe], folds: 2", "{x: 99}", (19, 5), "'x' is in 0 test subjects"),
     ],
