@@ -103,6 +103,20 @@ def test_a_label_map_on_another_grid_or_with_other_values_is_told(tmp_path):
     assert "no such file" in label_facts(image, tmp_path / "nowhere.nii.gz")["problem"]
 
 
+@pytest.mark.parametrize("name", ["pet/sts002_fdg", "pet/sts051_fdg", "mri/sts032_t1"])
+def test_a_real_tumour_keeps_its_size_and_its_place(realpack, name):
+    image, label = realpack / f"{name}.nii.gz", realpack / f"{name}_label.nii.gz"
+    assert label_facts(image, label)["values"] == [0, 1]
+    settings = settings_of(name[:3], [3.0, 3.0, 3.0], [32, 32, 32])
+    volume, found = preprocess(image, 1.0, settings), preprocess_labels(image, label, 1.0, settings)
+    assert volume.shape == found.shape
+    stored = nibabel.load(label)
+    size = (np.asarray(stored.dataobj) > 0).sum() * np.prod(stored.header.get_zooms()[:3])
+    assert 27 * (found == 1).sum() == pytest.approx(size, rel=0.05)
+    if name.startswith("pet"):  # FDG is taken up by the tumour
+        assert volume[found == 1].astype(float).mean() > volume[found == 0].astype(float).mean() + 0.5
+
+
 # Scores
 
 

@@ -32,6 +32,9 @@ Facts = dict[str, Any]
 _VERSION = 1
 """Raised when label maps are judged differently; cached judgements of other versions are not used."""
 
+_FEW = 16
+"""Label maps up to which they are looked at one after the other."""
+
 _APART = 0.1
 """Part of a voxel by which the grids of an image and of its label map may differ."""
 
@@ -203,7 +206,10 @@ def _cached(
         except (OSError, ValueError):
             continue
     todo = [index for index in range(len(jobs)) if index not in found]
-    outcomes = each(work, [jobs[index] for index in todo], [needed[index] for index in todo], workers)
+    if len(todo) < _FEW:  # processes would take longer to begin
+        outcomes = ((number, work(*jobs[index])) for number, index in enumerate(todo))
+    else:
+        outcomes = each(work, [jobs[index] for index in todo], [needed[index] for index in todo], workers)
     for done, (number, outcome) in enumerate(outcomes, 1):
         if isinstance(outcome, Exception):
             raise outcome
