@@ -61,8 +61,7 @@ def draws_of(subjects: Sequence[str], count: int = DRAWS) -> NDArray[np.float64]
 def auroc(scores: Floats, truth: NDArray[np.int64], folds: NDArray[np.int64], weights: Floats) -> Floats:
     """Area under the ROC curve for each row of weights, shape (draws,), averaged over seeds.
 
-    Only cases of one fold are compared with each other: networks of two folds are not on one scale, and the one that was
-    trained on fewer positives gives lower scores to the more that are left, so that pooled scores would come out below 0.5.
+    Only cases of one fold are compared with each other: the networks of two folds are not on one scale.
 
     Args:
         scores: probability of each class, shape (seeds, cases, classes).
