@@ -161,6 +161,10 @@ def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:
         pooled = verification["agreement"]["pooled"]
         r = "" if pooled["pearson_r"] is None else f"r = {pooled['pearson_r']:.3f}, "
         print(f"  predicted against measured: {r}mean error {pooled['mean_relative_error']:.1%}")
+    for name, task in read_json(study.file("downstream.json"))["tasks"].items():
+        print(f"\n{name} ({task['kind']} of {task['domain']})")
+        for sentence in task["sentences"]:
+            print(f"  {sentence}")
     print(f"\nreport:  {study.file('report.html')}")
     print(f"version: {workspace.registry / published['name'] / ('v' + str(published['version']))}")
     print(f"took {duration(seconds)}")
