@@ -18,7 +18,7 @@ from runners.data.phantom import LABELS, Recipe, anatomy, write_phantom
 from runners.data.preprocess import NO_LABEL, preprocess, preprocess_labels
 from runners.data.volumes import volume_path
 from runners.downstream.data import balanced, tiles
-from runners.downstream.heads import Encoder, SegmentationHead, levels_of
+from runners.downstream.heads import Encoder, SegmentationHead, TokenHead, levels_of
 from runners.downstream.labels import label_path
 from runners.downstream.metrics import accuracy, auroc, by_class, draws_of, estimate, mean_of, overlap
 from runners.downstream.train import finished, fit
@@ -266,16 +266,26 @@ def test_the_encoder_gives_the_features_of_the_autoencoder_on_a_crop_that_is_no_
 
 
 @pytest.mark.parametrize("patch", [4, 8])
-@pytest.mark.parametrize("sees_image", [True, False])
-def test_a_segmentation_head_scores_every_voxel_and_trains_all_of_itself(patch, sees_image):
+@pytest.mark.parametrize("kind", [SegmentationHead, TokenHead])
+def test_a_segmentation_head_scores_every_voxel_and_trains_all_of_itself(patch, kind):
     size = MAESize((2 * patch, patch, 3 * patch), patch, 0.5, 24, 4, 3, 24, 1, 3)
-    encoder, head = Encoder(MaskedAutoencoder(size)), SegmentationHead(size, 3, sees_image)
+    encoder, head = Encoder(MaskedAutoencoder(size)), kind(size, 3)
     crops = torch.randn(2, *size.crop)
     found = head(crops, encoder(crops))
     assert found.shape == (2, 3, *size.crop)
     found.square().mean().backward()
     assert all(value.grad is not None for value in head.parameters())
     assert all(value.grad is not None for name, value in encoder.named_parameters())
+
+
+def test_the_linear_probe_puts_each_voxel_back_where_it_was():
+    size = MAESize((8, 4, 12), 4, 0.5, 64, 1, 4, 24, 1, 3)
+    head = TokenHead(size, 1).eval()
+    crops = torch.randn(2, *size.crop)
+    tokens = MaskedAutoencoder(size).patches(crops, torch.arange(size.tokens).expand(2, -1))
+    torch.nn.init.eye_(head.out.weight)
+    torch.nn.init.zeros_(head.out.bias)
+    torch.testing.assert_close(head(crops, [tokens])[:, 0], crops, atol=1e-4, rtol=1e-4)
 
 
 def test_a_patch_that_is_no_power_of_two_is_refused():
@@ -326,10 +336,11 @@ def job(kind, mode, cases, **more):
 
 def test_what_is_plain_to_see_is_learned_and_a_fit_is_repeatable(bright):
     store, cases = bright
-    fit("a", job("segmentation", "finetune", cases), store)
-    scores = finished(store, "a")["cases"]
-    assert [case["dice"][0] is None for case in scores] == [True, False, True, False]
-    assert all(case["dice"][0] > 0.8 for case in scores[1::2])
+    for mode, least in (("finetune", 0.8), ("probe", 0.25)):
+        fit(f"segment {mode}", job("segmentation", mode, cases), store)
+        scores = finished(store, f"segment {mode}")["cases"]
+        assert [case["dice"][0] is None for case in scores] == [True, False, True, False]
+        assert all(case["dice"][0] > least for case in scores[1::2]), scores
     for mode in ("probe", "finetune"):
         fit(mode, job("classification", mode, cases), store)
         shown = [case["probability"][1] for case in finished(store, mode)["cases"]]

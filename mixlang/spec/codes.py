@@ -213,7 +213,7 @@ CODES: dict[str, Code] = {
     ),
     "MX0243": Code(
         "a patch that the segmentation head cannot undo",
-        "It doubles the resolution of the tokens until it has voxels.",
+        "The head for fine-tuning doubles the resolution of the tokens until it has voxels.",
         "name: demo",
         "name: demo\nmodel: {patch: 12}\ndownstream: {tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
         "2}}}}",

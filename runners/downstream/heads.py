@@ -66,6 +66,28 @@ class ClassificationHead(nn.Module):
         return torch.cat([(weights * tokens).sum(dim=0), tokens.mean(dim=0)])
 
 
+class TokenHead(nn.Module):
+    """A linear probe of the last tokens: each gives the classes of the voxels of its own patch.
+
+    Args:
+        size: sizes of the encoder.
+        classes: channels of the result, background included.
+    """
+
+    def __init__(self, size: MAESize, classes: int) -> None:
+        super().__init__()
+        self.size, self.classes = size, classes
+        self.norm = nn.BatchNorm1d(size.width, affine=False)
+        self.out = nn.Linear(size.width, classes * size.patch**3)
+
+    def forward(self, crops: Tensor, states: list[Tensor]) -> Tensor:
+        """Logits (batch, classes, D, H, W) of crops from their tokens after each block; `crops` itself is not looked at."""
+        (depth, height, width), patch = self.size.grid, self.size.patch
+        found = self.out(self.norm(states[-1].flatten(0, 1)))
+        cut = found.view(-1, depth, height, width, self.classes, patch, patch, patch).permute(0, 4, 1, 5, 2, 6, 3, 7)
+        return cut.reshape(-1, self.classes, *self.size.crop)
+
+
 class SegmentationHead(nn.Module):
     """The decoder of UNETR (Hatamizadeh 2022, 2103.10504) from MONAI's blocks, for any patch that is a power of two.
 
@@ -74,11 +96,9 @@ class SegmentationHead(nn.Module):
     Args:
         size: sizes of the encoder.
         classes: channels of the result, background included.
-        sees_image: whether a convolution of the image itself joins at full resolution, as in UNETR. Without it the
-            head knows nothing of the image but what the encoder says.
     """
 
-    def __init__(self, size: MAESize, classes: int, sees_image: bool, features: int = FEATURES) -> None:
+    def __init__(self, size: MAESize, classes: int, features: int = FEATURES) -> None:
         super().__init__()
         from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
 
@@ -106,8 +126,8 @@ class SegmentationHead(nn.Module):
             for level in range(1, levels)
         )
         self.ups = nn.ModuleList(up(level) for level in range(1, levels))
-        self.image = UnetrBasicBlock(in_channels=1, out_channels=features, stride=1, **block) if sees_image else None
-        self.last = up(0) if sees_image else nn.ConvTranspose3d(widths[1], features, kernel_size=2, stride=2)
+        self.image = UnetrBasicBlock(in_channels=1, out_channels=features, stride=1, **block)
+        self.last = up(0)
         self.out = UnetOutBlock(spatial_dims=3, in_channels=features, out_channels=classes)
 
     def forward(self, crops: Tensor, states: list[Tensor]) -> Tensor:
@@ -116,8 +136,7 @@ class SegmentationHead(nn.Module):
         for level in range(len(self.places), 0, -1):
             skip = self.skips[level - 1](self._grid(states[self.places[level - 1]]))
             found = self.ups[level - 1](found, skip)
-        found = self.last(found, self.image(crops[:, None])) if self.image is not None else self.last(found)
-        return self.out(found)
+        return self.out(self.last(found, self.image(crops[:, None])))
 
     def _grid(self, tokens: Tensor) -> Tensor:
         return tokens.transpose(1, 2).reshape(len(tokens), -1, *self.size.grid)

@@ -56,7 +56,7 @@ def summarise(task: Mapping[str, Any], settings: Mapping[str, Any], fits: Sequen
         },
         "results": results,
         "differences": differences,
-        "sentences": _sentences(task, settings, differences),
+        "sentences": _sentences(task, settings, results, differences),
     }
 
 
@@ -121,7 +121,10 @@ def verdict(difference: Mapping[str, Any]) -> str:
 
 
 def _sentences(
-    task: Mapping[str, Any], settings: Mapping[str, Any], differences: Sequence[Mapping[str, Any]]
+    task: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    differences: Sequence[Mapping[str, Any]],
 ) -> list[str]:
     """For each mode and the largest and smallest part of the labels: the first encoder against proportional's and scratch."""
     found = []
@@ -137,8 +140,16 @@ def _sentences(
             ]
             how = {"probe": "Frozen", "finetune": "Fine-tuned"}[mode]
             if said:
-                found.append(f"{how}, {part:.0%} of the labels: by {score} the {first} encoder {' and '.join(said)}.")
+                text = f"{how}, {part:.0%} of the labels: by {score} the {first} encoder {' and '.join(said)}."
+                found.append(text + _by_chance(results, mode, part))
     return found
+
+
+def _by_chance(results: Sequence[Mapping[str, Any]], mode: str, part: float) -> str:
+    """A warning where no encoder's AUROC is told apart from chance: differences then mean nothing."""
+    here = [item["auroc"] for item in results if (item["mode"], item["labels"]) == (mode, part) and "auroc" in item]
+    lost = [item["low"] is None or item["low"] <= 0.5 for item in here]
+    return " No encoder does better than chance here, so the comparison says nothing." if here and all(lost) else ""
 
 
 def _compared(item: Mapping[str, Any]) -> str:

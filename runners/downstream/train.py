@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mixlang.errors import StageError
 from mixlang.files import write_json
 from runners.downstream.data import LabelledVolumes, balanced, read_volume, tiles
-from runners.downstream.heads import ClassificationHead, Encoder, SegmentationHead
+from runners.downstream.heads import ClassificationHead, Encoder, SegmentationHead, TokenHead
 from runners.downstream.metrics import overlap
 from runners.model.checkpoint import load_model
 from runners.model.mae import MAESize, MaskedAutoencoder
@@ -111,7 +111,8 @@ def _segment(encoder: Encoder, job: Mapping[str, Any], store: Path) -> list[dict
 
     recipe, crop = job["recipe"], job["crop"]
     training = LabelledVolumes(store, job["training"], job["classes"], crop)
-    head = SegmentationHead(encoder.size, training.classes + 1, sees_image=job["mode"] == "finetune")
+    kind = SegmentationHead if job["mode"] == "finetune" else TokenHead
+    head = kind(encoder.size, training.classes + 1)
     optimizer = _optimizer(encoder, head, recipe)
     # Dice over the batch, not crop by crop: most crops lack some class.
     measure = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True)
