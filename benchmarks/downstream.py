@@ -41,7 +41,7 @@ constraints: {repetition: 512}
 downstream:
   encoders: [allocated, proportional, scratch]
   seeds: 2
-  labels: [0.1, 1.0]
+  labels: [0.1]
   tasks:
     lesion_pet: {kind: classification, domain: pet, present: [8]}
     organs_mri:
@@ -49,8 +49,7 @@ downstream:
       domain: mri
       classes: {liver: 2, spleen: 3, kidneys: 4, heart: 5}
       modes: [probe]
-      steps: 150
-    lesions_pet: {kind: segmentation, domain: pet, classes: {lesion: 8}, modes: [probe], steps: 150}
+    lesions_pet: {kind: segmentation, domain: pet, classes: {lesion: 8}, modes: [probe]}
 """
 BUDGETS = {"proportional": 8192, "allocated": 32768}
 

@@ -424,7 +424,7 @@ def _task_patch(spec: Spec, findings: _Findings) -> None:
     for name, task in spec.downstream.tasks.items():
         if task.kind == "segmentation" and "finetune" in task.modes and (patch < 4 or patch & (patch - 1)):
             message = (
-                f"the segmentation head halves the patch down to a voxel, and {patch} is no power of two from 4 on"
+                f"the head for fine-tuning halves the patch down to a voxel, and {patch} is no power of two from 4 on"
             )
             path: Path_ = ("downstream", "tasks", name, "kind")
             findings.error("MX0243", path, message, "use model.patch 4, 8, 16 or 32, or modes: [probe]")
