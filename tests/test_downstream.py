@@ -13,8 +13,9 @@ from scipy import ndimage
 
 from mixlang.plan.downstream import folds_of, labelled
 from mixlang.spec import SpecError, load_spec
+from runners.data.anatomy import TRUNK
 from runners.data.labels import label_facts
-from runners.data.phantom import LABELS, Recipe, anatomy, write_phantom
+from runners.data.phantom import Recipe, anatomy, write_phantom
 from runners.data.preprocess import NO_LABEL, preprocess, preprocess_labels
 from runners.data.volumes import volume_path
 from runners.downstream.data import balanced, tiles
@@ -74,11 +75,11 @@ def test_a_phantoms_labels_lie_where_its_prepared_image_shows_them(tmp_path, mod
     assert volume.shape == found.shape
     assert (np.isnan(volume) == (found == NO_LABEL)).all()
     assert (found == NO_LABEL).any()
-    body = volume[found == LABELS["body"]].astype(float).mean()
+    body = volume[found == TRUNK["body"]].astype(float).mean()
     air = volume[found == 0].astype(float).mean()
     assert body > air + 0.2
     whole = anatomy(recipe)
-    assert (found == LABELS["liver"]).sum() == (whole == LABELS["liver"]).sum()  # the box cuts nothing of the patient
+    assert (found == TRUNK["liver"]).sum() == (whole == TRUNK["liver"]).sum()  # the box cuts nothing of the patient
 
 
 def test_a_label_map_on_another_grid_or_with_other_values_is_told(tmp_path):
@@ -86,6 +87,11 @@ def test_a_label_map_on_another_grid_or_with_other_values_is_told(tmp_path):
     image = write(tmp_path / "i.nii.gz", rng.normal(size=(8, 9, 10)).astype(np.float32), np.eye(4))
     good = rng.integers(0, 3, (8, 9, 10)).astype(np.uint8)
     assert label_facts(image, write(tmp_path / "l.nii.gz", good, np.eye(4)))["values"] == [0, 1, 2]
+    halved = label_facts(
+        write(tmp_path / "h.nii.gz", np.zeros((8, 9, 10), np.float32), np.diag([2.0, 2, 5, 1])),
+        write(tmp_path / "hl.nii.gz", good, np.diag([2.0, 2, 5, 1])),
+    )
+    assert halved["ml"] == pytest.approx([np.sum(good == value) * 20 / 1000 for value in (0, 1, 2)])
     flipped = np.diag([-1.0, 1, 1, 1])
     flipped[0, 3] = 7  # the same voxels in the same places, stored the other way round
     assert "problem" not in label_facts(image, write(tmp_path / "f.nii.gz", good[::-1], flipped))
@@ -372,6 +378,13 @@ TASK = "downstream: {tasks: {organs: {kind: segmentation, domain: ct, classes: {
         ("classes: {liver: 2}", "clases: {liver: 2}", "MX0101", (14, 63), "did you mean 'classes'"),
         ("kind: segmentation", "kind: segment", "MX0104", (14, 37), "'segmentation'"),
         ("{liver: 2}", "{liver: 0}", "MX0107", (14, 80), "at least 1"),
+        (
+            "classes: {liver: 2}",
+            "classes: {liver: 2}, larger_than: 1",
+            "MX0105",
+            (14, 30),
+            "'larger_than' has no meaning",
+        ),
         (", classes: {liver: 2}", "", "MX0105", (14, 30), "needs 'classes'"),
         ("kind: segmentation", "kind: classification", "MX0105", (14, 30), "'classes' has no meaning"),
         ("{tasks", "{budget: 960, tasks", "MX0237", (14, 22), "not a holdout budget"),

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from conftest import SMALL_SPEC, dvc, mixlang
 from driving import edit, git, results
 
 from mixlang.spec import SpecError
 from runners.compiler import compile_study
-from runners.data.phantom import Recipe, write_phantom
+from runners.data.phantom import Recipe, anatomy, write_phantom
 
 TASKS = """\
 downstream:
@@ -175,6 +176,22 @@ def test_a_task_that_cannot_be_measured_is_refused(tmp_path, old, new, place, wo
     assert (found.code, (found.position.line, found.position.column)) == ("MX0312", place)
     assert words in found.message
     assert not (tmp_path / "build").exists()
+
+
+def test_a_volume_is_positive_where_its_labels_are_larger_than_asked(tmp_path):
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "dvc.yaml").write_text("vars:\n  - specs: []\nstages: {}\n")
+    (tmp_path / ".dvc").mkdir()
+    sizes = np.array(
+        [(anatomy(Recipe("ct", (24, 24, 24), (1.0, 1.0, 1.0), 1, index)) == 2).sum() / 1000 for index in range(12)]
+    )
+    middle = float(np.median(sizes))
+    text = (SMALL_SPEC + TASKS).replace("present: [8]", f"present: [2], larger_than: {middle:.4f}")
+    (tmp_path / "specs/small.yaml").write_text(text)
+    compile_study(tmp_path / "specs/small.yaml", write=True)
+    cases = json.loads((tmp_path / "build/small/settings/downstream.json").read_text())["tasks"]["lesion"]["cases"]
+    assert sorted(case["class"] for case in cases) == sorted((sizes > round(middle, 4)).astype(int).tolist())
+    assert 0 < sum(case["class"] for case in cases) < 12
 
 
 def test_labels_that_are_not_there_are_refused_at_their_place(tmp_path):

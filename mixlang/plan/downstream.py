@@ -73,7 +73,8 @@ def _task(
         if task.column:
             case["class"] = classes.index(found["class"])
         elif task.kind == "classification":
-            case["class"] = int(not set(task.present).isdisjoint(found["values"]))
+            amounts = [ml for value, ml in zip(found["values"], found["ml"], strict=True) if value in task.present]
+            case["class"] = int(sum(amounts) > task.larger_than)
         else:
             case["label"] = _label(case["volume"], record, found)
             case["holds"] = [

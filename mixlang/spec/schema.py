@@ -488,6 +488,9 @@ class Task(Section):
     present: list[Label] = _key(
         [], "classification: a volume is positive where its label map holds any of these labels.", [8], "label"
     )
+    larger_than: float = _key(
+        0.0, "With 'present': the volume that those labels together must exceed for a positive.", 0.5, "ml", ge=0
+    )
     column: str | None = _key(
         None,
         "classification: the column of the manifest that names each volume's class; rows where it is empty are not used.",
@@ -535,7 +538,7 @@ class Task(Section):
         if self.kind == "segmentation":
             if not self.classes:
                 raise ValueError("a segmentation task needs 'classes', such as {liver: 2}")
-            meant = [name for name in ("present", "column") if getattr(self, name)]
+            meant = [name for name in ("present", "larger_than", "column") if getattr(self, name)]
             if meant:
                 raise ValueError(f"'{meant[0]}' has no meaning for a segmentation task, only for a classification task")
         else:
@@ -543,6 +546,8 @@ class Task(Section):
                 raise ValueError("'classes' has no meaning for a classification task, only for a segmentation task")
             if bool(self.present) == bool(self.column):
                 raise ValueError("a classification task needs one of 'present' and 'column'")
+            if self.larger_than and not self.present:
+                raise ValueError("'larger_than' has a meaning only beside 'present'")
             if self.column and self.label_map:
                 raise ValueError("'label_map' has no meaning for a task whose classes come from a column")
         return self

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixlang.errors import InputError
 from mixlang.files import digest, file_digest, write_json
@@ -29,7 +31,7 @@ from runners.data.workers import each
 
 Facts = dict[str, Any]
 
-_VERSION = 1
+_VERSION = 2
 """Raised when label maps are judged differently; cached judgements of other versions are not used."""
 
 _FEW = 16
@@ -110,7 +112,7 @@ def _of_phantoms(
 ) -> dict[str, Facts]:
     jobs, places = [], []
     for record in records:
-        recipe = Recipe(modality, record.shape, record.spacing, phantom.seed, int(record.path.rsplit("/", 1)[1]))
+        recipe = Recipe.of(modality, phantom.model_dump(), int(record.path.rsplit("/", 1)[1]))
         jobs.append((recipe,))
         places.append(_place(store, {"phantom": recipe.content}))
     facts = _cached(_phantom_facts, jobs, places, [0] * len(jobs), workers, progress)
@@ -118,7 +120,14 @@ def _of_phantoms(
 
 
 def _phantom_facts(recipe: Recipe) -> Facts:
-    return {"content": recipe.content, "values": np.unique(anatomy(recipe)).tolist()}
+    return {"content": recipe.content, **_held(anatomy(recipe), recipe.spacing)}
+
+
+def _held(labels: NDArray[Any], spacing: Sequence[float]) -> Facts:
+    """The labels of a map, 0 among them, and how much of each there is."""
+    values, counts = np.unique(labels, return_counts=True)
+    millilitres = counts * (math.prod(spacing) / 1000)
+    return {"values": values.astype(int).tolist(), "ml": [float(f"{amount:.6g}") for amount in millilitres]}
 
 
 def _of_files(
@@ -155,7 +164,8 @@ def label_facts(image: Path, label: Path) -> Facts:
     """Read a label map and compare its grid with its image's.
 
     Returns:
-        `content` (SHA-256) and `values` (the labels there are, 0 among them), or the `problem` with it.
+        `content` (SHA-256), `values` (the labels there are, 0 among them) and `ml` (how much of each), or the `problem`
+        with it.
     """
     try:
         content, scan = file_digest(label), read_label_map(label)
@@ -170,7 +180,7 @@ def label_facts(image: Path, label: Path) -> Facts:
     apart = np.abs(corners @ (scan.affine - affine).T)[:, :3].max()
     if apart > _APART * min(scan.spacing):
         return {"problem": f"its voxels lie up to {apart:.3g} mm away from those of its image"}
-    return {"content": content, "values": np.unique(scan.image).astype(int).tolist()}
+    return {"content": content, **_held(scan.image, scan.spacing)}
 
 
 def _by(shape: Any) -> str:
