@@ -166,10 +166,11 @@ def regret(results: Results, budget: str) -> list[str]:
         run["mixture"]: run["amounts"] for run in results.verification["runs"] if str(run["budget_asked"]) == budget
     }
     rows = []
-    for place, (mixture, objective) in enumerate(results.verification["regret"][budget]["objectives"].items(), 1):
+    for place, entry in enumerate(results.verification["regret"][budget]["objectives"], 1):
+        mixture = entry["mixture"]
         total = sum(amounts[mixture].values())
         shares = (f"{amounts[mixture][name] / total:.0%}" for name in results.domains)
-        rows.append([place, mixture, f"{objective:.4f}", *shares])
+        rows.append([place, mixture, f"{entry['objective']:.4f}", *shares])
     return table(["rank", "mixture", "objective", *results.domains], rows)
 
 

@@ -165,7 +165,7 @@ def test_regret_by_hand():
     found = regret(ours, others, plain())
     assert found["rank"] == 1
     assert found["best"] == "a"
-    assert list(found["objectives"]) == ["allocated", "a", "b"]
+    assert [entry["mixture"] for entry in found["objectives"]] == ["allocated", "a", "b"]
     assert found["to_best"]["mean"] == pytest.approx(np.mean([1 / 0.9 - 1, 1 / 1.2 - 1]))
     # Seed 0's best by seed 1 is b (1.3), seed 1's best by seed 0 is a (1.2): luck does not carry over.
     assert found["corrected"]["mean"] == pytest.approx(np.mean([1 / 1.3 - 1, 1 / 1.2 - 1]))

@@ -130,14 +130,28 @@ class LossTable:
     def spread(self, loss: int) -> Floats:
         """Standard deviation of each run's log loss for weighing it, shape (runs,).
 
-        A point's own replicates count beside the pooled noise, which few of them cannot outvote.
+        Noise differs between budgets (a network that is still making up its mind repeats itself less) and between
+        points. The pooled noise gives way to that of the budget, and that to the point's own, as far as each has
+        replicates to tell it.
         """
         squares, freedom = self._within(loss)
         pooled = self.noise(loss)
         if np.isnan(pooled):
             return np.full(len(self.points), LEAST_NOISE)
-        variance = (_PRIOR_FREEDOM * pooled**2 + squares) / (_PRIOR_FREEDOM + freedom)
+        variance = np.full(len(squares), pooled**2)
+        for level in (self._budgets, np.arange(len(squares))):
+            many = np.bincount(level, freedom)
+            told = (
+                _PRIOR_FREEDOM * np.bincount(level, variance) / np.bincount(level) + np.bincount(level, squares)
+            ) / (_PRIOR_FREEDOM + many)
+            variance = told[level]
         return np.maximum(LEAST_NOISE, np.sqrt(variance))[self.points]
+
+    @cached_property
+    def _budgets(self) -> Ints:
+        """For each point the number of its budget."""
+        first = np.unique(self.points, return_index=True)[1]
+        return np.unique(self.totals[first], return_inverse=True)[1].reshape(-1)
 
     def _within(self, loss: int) -> tuple[Floats, Ints]:
         """Sum of squared deviations and degrees of freedom within each point."""

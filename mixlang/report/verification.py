@@ -155,8 +155,8 @@ def _grid(results: Results, budget: int, found: dict[str, Any]) -> list[str]:
             total = sum(run["amounts"].values())
             shares[run["mixture"]] = [f"{run['amounts'][name] / total:.0%}" for name in results.domains]
     rows = [
-        [f"{place}", mixture, f"{objective:.4f}", *shares[mixture]]
-        for place, (mixture, objective) in enumerate(found["objectives"].items(), 1)
+        [f"{place}", entry["mixture"], f"{entry['objective']:.4f}", *shares[entry["mixture"]]]
+        for place, entry in enumerate(found["objectives"], 1)
     ]
     return [
         f"<h3>Regret at {budget:,} samples</h3>",

@@ -21,7 +21,8 @@ def regret(ours: Floats, others: Mapping[str, Floats], objective: Objective) -> 
         ours: losses, shape (seeds, losses); others: by mixture, in the same order of seeds.
 
     Returns:
-        `objectives`: by mixture, `allocated` among them, the mean over seeds, best first; `rank` of the allocated one
+        `objectives`: for each `mixture`, the allocated one among them, the mean `objective` over seeds, best first;
+        `rank` of the allocated one
         (1 is best); `best`: the best of the others; `to_best`: relative difference to it with its interval, which is
         pessimistic, since the best of many noisy means owes part of its rank to luck; `corrected`: the same with the
         best chosen for each seed by the other seeds (None with one seed), which is fair; `noise`: standard deviation
@@ -29,7 +30,7 @@ def regret(ours: Floats, others: Mapping[str, Floats], objective: Objective) -> 
     """
     table = {"allocated": ours, **others}
     values = {name: np.array([objective.value(row) for row in losses]) for name, losses in table.items()}
-    means = dict(sorted(((name, float(found.mean())) for name, found in values.items()), key=lambda item: item[1]))
+    means = sorted(((name, float(found.mean())) for name, found in values.items()), key=lambda item: item[1])
     mine = values.pop("allocated")
     names = list(values)
     rest = np.array([values[name] for name in names])
@@ -43,8 +44,8 @@ def regret(ours: Floats, others: Mapping[str, Floats], objective: Objective) -> 
         scattered = np.vstack([rest, mine])
         noise = float(np.sqrt(np.mean((scattered / scattered.mean(axis=1, keepdims=True)).var(axis=1, ddof=1))))
     return {
-        "objectives": means,
-        "rank": list(means).index("allocated") + 1,
+        "objectives": [{"mixture": name, "objective": mean} for name, mean in means],
+        "rank": [name for name, _ in means].index("allocated") + 1,
         "best": best,
         "to_best": paired(mine / values[best] - 1),
         "corrected": corrected,
