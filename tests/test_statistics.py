@@ -10,7 +10,7 @@ from conftest import ROOT, SMALL_SPEC
 
 from mixlang.files import read_json, write_json
 from mixlang.plan.build import compile_plan
-from mixlang.report.data import data_section
+from mixlang.report.data import describe_data
 from mixlang.report.png import png
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
@@ -113,7 +113,7 @@ def test_the_section_says_repetition_and_counts_what_it_does_not_list(tmp_path):
     lost = [{"path": f"x{index}", "reason": "4D" if index % 3 else "constant"} for index in range(80)]
     data = {"ct": {"volumes": [volume] * 3, "quarantined": lost}, "mri": {"volumes": [volume], "quarantined": []}}
     available = {"ct": {"volumes": 10, "crops": 20.0}, "mri": {"volumes": 6, "crops": 5.0}}
-    text = "".join(data_section(data, statistics, available, {"ct": 500.0, "mri": 10.0}, ["ct", "mri"]))
+    text = "".join(describe_data(data, statistics, available, {"ct": 500.0, "mri": 10.0}, ["ct", "mri"]))
     assert "<td>25</td>" in text
     assert "<td>x49</td>" in text
     assert "<td>x50</td>" not in text

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixlang.report.parts import soft, table
+from mixlang.report.results import Results
 from mixlang.report.svg import histogram
 
 _BINS = 16
@@ -19,7 +20,13 @@ _SHOWN = 50
 """Files set aside that are listed; the rest is counted by reason."""
 
 
-def data_section(
+def data_section(results: Results) -> list[str]:
+    """What it was trained on, and what was set aside."""
+    amounts = results.allocation["target"]["amounts"]
+    return describe_data(results.data, results.statistics, results.problem["available"], amounts, results.domains)
+
+
+def describe_data(
     data: Mapping[str, Any],
     statistics: Mapping[str, Any],
     available: Mapping[str, Mapping[str, float]],

@@ -16,3 +16,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def soft(text: str) -> str:
     """A remark below a figure or a table; HTML."""
     return f'<p class="soft">{text}</p>'
+
+
+def percent(shares: dict[str, float], domains: Sequence[str]) -> list[str]:
+    """Shares as texts, in the order of the domains."""
+    return [f"{shares[name]:.1%}" for name in domains]
+
+
+def number(value: float | None, form: str) -> str:
+    """A number as text; a dash where there is none."""
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,96 @@
+"""What the report is drawn from: the files of a study's build folder, read once. Sections take it and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from mixlang.files import read_json
+from mixlang.laws import Fit, read_fit
+from mixlang.report.svg import colour
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a study.
+
+    Attributes:
+        build: the study's build folder.
+        label: `name@vK` when the page is part of a published version; published: the date of that version.
+    """
+
+    build: Path
+    label: str = ""
+    published: str = ""
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the build folder."""
+        return read_json(self.build / name)
+
+    def has(self, name: str) -> bool:
+        """Whether the build folder holds a file; stages that a spec leaves out write none."""
+        return (self.build / name).is_file()
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The data manifest, by domain."""
+        return self.read("data.json")["domains"]
+
+    @cached_property
+    def statistics(self) -> dict[str, Any]:
+        """What the prepared volumes look like, by domain."""
+        return self.read("statistics.json")["domains"]
+
+    @cached_property
+    def problem(self) -> dict[str, Any]:
+        """The settings of the allocation: costs, available data, objective, constraints."""
+        return self.read("settings/allocate.json")
+
+    @cached_property
+    def runs(self) -> list[dict[str, Any]]:
+        """The probe runs."""
+        return self.read("runs.json")["runs"]
+
+    @cached_property
+    def laws(self) -> Fit:
+        """The fitted laws."""
+        return read_fit(self.build / "fit.json")
+
+    @cached_property
+    def allocation(self) -> dict[str, Any]:
+        """The mixture, its baselines, its certificate."""
+        return self.read("allocation.json")
+
+    @cached_property
+    def verification(self) -> dict[str, Any]:
+        """The held-out runs and what they say."""
+        return self.read("verification.json")
+
+    @cached_property
+    def publish(self) -> dict[str, Any]:
+        """Name and description."""
+        return self.read("settings/publish.json")
+
+    @property
+    def domains(self) -> list[str]:
+        """Names, in the order of all columns."""
+        return self.allocation["domains"]
+
+    def single(self, source: str, name: str) -> list[tuple[float, float]]:
+        """Budget and loss on `name` of every run on `source` alone."""
+        return [
+            (run["budget"], run["losses"][name])
+            for run in self.runs
+            if run["kind"] == "single" and run["amounts"][source] == run["budget"]
+        ]
+
+    def key(self, prefix: str = "") -> str:
+        """The colours of the domains, as HTML."""
+        items = "".join(
+            f'<span class="key"><span class="swatch" style="background:{colour(index)}"></span>{prefix}{escape(name)}</span>'
+            for index, name in enumerate(self.domains)
+        )
+        return f"<p>{items}</p>"
