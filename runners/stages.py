@@ -237,12 +237,19 @@ def report(context: Context) -> None:
 
 def publish(context: Context) -> None:
     """A new version in the registry, unless nothing has changed."""
-    from runners.publish import publish_study
+    from mixlang.registry import Registry
+    from mixlang.registry.artifacts import tag_command
+    from runners.publish import doubts, publish_study
 
-    version, new = publish_study(context.workspace, context.study)
-    context.write("published.json", version)
-    label = f"{version['name']}@v{version['version']}"
-    say(f"  publish: {label}" if new else f"  publish: unchanged, {label} stands")
+    mixture, new = publish_study(context.workspace, context.study)
+    content = mixture.facts["content"]
+    context.write("published.json", {"name": mixture.name, "version": mixture.version, "content": content})
+    if not new:
+        say(f"  publish: unchanged, {mixture.label} stands")
+        return
+    why = doubts(mixture.facts["verified"])
+    say(f"  publish: {mixture.label}" + (f", a candidate: {why}" if why else ""))
+    say(f"  publish: for DVC, once it is committed: {tag_command(Registry(context.workspace.registry), mixture)}")
 
 
 STAGES: dict[str, Callable[[Context], None]] = {
