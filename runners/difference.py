@@ -18,7 +18,7 @@ from mixlang.errors import MixlangError
 from mixlang.files import digest, read_json
 from mixlang.laws import Fit, read_fit
 from mixlang.registry import Mixture
-from runners.proof import read_losses
+from runners.proof import probe_rows, read_losses
 
 Floats = NDArray[np.float64]
 
@@ -35,9 +35,9 @@ def compare(before: Mixture, after: Mixture) -> dict[str, Any]:
         `shares`: by domain `before`, `after`, `change`, the `interval` of the share in `before` (None without one) and
         whether the new share is `inside` it; `losses`: by loss the predictions of both at their own mixtures;
         `inputs`: what differs, by kind (`data`, `spec`, `runs`, `laws`, `problem`, `code`), each a list of items with
-        `what`, `before`, `after`; `moved`: for each exchanged input its `effect` on every share, or the `reason` why
-        there is none; `remains`: the part of the changes that belongs to no single input, None where nothing could be
-        exchanged.
+        `what`, `before`, `after`; `laws_differ`: why, in words, empty where they do not; `moved`: for each exchanged
+        input its `effect` on every share, or the `reason` why there is none; `remains`: the part of the changes that
+        belongs to no single input, None where nothing could be exchanged.
     """
     moved, remains = _attributed(before, after)
     return {
@@ -50,6 +50,7 @@ def compare(before: Mixture, after: Mixture) -> dict[str, Any]:
             for name, value in before.facts["predicted_losses"].items()
         },
         "inputs": _inputs(before, after),
+        "laws_differ": _why_laws_differ(before, after),
         "moved": moved,
         "remains": remains,
     }
@@ -65,14 +66,17 @@ def _shares(before: Mixture, after: Mixture) -> dict[str, dict[str, Any]]:
             "after": new,
             "change": None if old is None or new is None else new - old,
             "interval": ends,
-            "inside": None if ends is None or new is None else ends[0] <= new <= ends[1],
+            "inside": None if ends is None or new is None else ends[0] - _STILL <= new <= ends[1] + _STILL,
         }
     return found
 
 
 def _inputs(before: Mixture, after: Mixture) -> dict[str, list[dict[str, Any]]]:
     origins = [read_json(item.folder / "provenance.json") for item in (before, after)]
-    problems = [{**read_json(item.folder / "problem.json"), "budget": item.budget} for item in (before, after)]
+    problems = [
+        {**{name: read_json(item.folder / "problem.json")[name] for name in _PROBLEM}, "budget": item.budget}
+        for item in (before, after)
+    ]
     laws = [read_fit(item.folder / "laws.json") for item in (before, after)]
     code = [
         {"git": {"commit": origin["git"]["commit"]}, "mixlang": origin["environment"]["mixlang"]}
@@ -107,7 +111,7 @@ def _runs(before: Mixture, after: Mixture) -> list[dict[str, Any]]:
         gone = sum(row["kind"] == kind and key not in new for key, row in old.items())
         come = sum(row["kind"] == kind and key not in old for key, row in new.items())
         if gone or come:
-            found.append({"what": f"runs '{kind}' that the other has not", "before": gone, "after": come})
+            found.append({"what": f"'{kind}' runs that the other has not", "before": gone, "after": come})
     changed = sum(old[key]["losses"] != new[key]["losses"] for key in {*old} & {*new})
     if changed:
         found.append({"what": "runs of both whose losses differ", "before": changed, "after": changed})
@@ -131,6 +135,22 @@ def _laws(before: Fit, after: Fit, mixture: Mixture) -> list[dict[str, Any]]:
         if old != new:
             found.append({"what": f"predicted loss of {mixture.label} on {name}", "before": old, "after": new})
     return found
+
+
+def _why_laws_differ(before: Mixture, after: Mixture) -> str:
+    """Laws are a function of the probe runs, of how they are fitted, and of the code that fits them."""
+    if before.facts["lineage"]["laws"] == after.facts["lineage"]["laws"]:
+        return ""
+    how = [read_json(item.folder / "settings.json") for item in (before, after)]
+    rows = [{row["key"]: row["losses"] for row in probe_rows(item, {})} for item in (before, after)]
+    causes = []
+    if rows[0] != rows[1]:
+        new, gone = len({*rows[1]} - {*rows[0]}), len({*rows[0]} - {*rows[1]})
+        shared = len(rows[0]) - gone
+        causes.append(f"they were fitted to other runs ({shared} of both, {gone} dropped, {new} new)")
+    if how[0]["fit"] != how[1]["fit"]:
+        causes.append("they were fitted with other settings")
+    return " and ".join(causes) or "the same runs and settings were fitted by other code"
 
 
 def _attributed(before: Mixture, after: Mixture) -> tuple[list[dict[str, Any]], dict[str, float] | None]:
@@ -214,6 +234,8 @@ def difference_in_words(found: dict[str, Any]) -> list[str]:
         ]
         if len(items) > _SHOWN:
             lines.append(f"  {kind}: and {len(items) - _SHOWN} more (--format json has all)")
+    if found["laws_differ"]:
+        lines.append(f"  the laws differ since {found['laws_differ']}")
     if not any(found["inputs"].values()):
         lines.append("  nothing that is recorded")
     lines += [

@@ -228,9 +228,15 @@ def verify(context: Context) -> None:
 
 
 def report(context: Context) -> None:
-    """The page a stranger can judge the mixture from."""
+    """The page a stranger can judge the mixture from, and what DVC shows of the results."""
+    from mixlang.report.figures import curves, held_out, metrics
     from mixlang.report.page import render_report
+    from mixlang.report.results import Results
 
+    results = Results(context.study.build)
+    context.write("metrics.json", metrics(results))
+    write_text(context.study.file("curves.csv"), curves(results))
+    write_text(context.study.file("heldout.csv"), held_out(results))
     write_text(context.study.file("report.html"), render_report(context.study.build))
     say(f"  report: {context.study.file('report.html').relative_to(context.workspace.root)}")
 

@@ -342,7 +342,9 @@ class Registry:
             gone = sorted(set(range(1, versions[-1])) - set(versions))
             found += [f"{name}/v{version}: missing" for version in gone]
             found += self.lifecycle(name).problems(versions)
-        return found + [f"{name}: does not say what the registry holds" for name in stale(self)]
+        return found + [
+            f"{name}: does not say what the registry holds" for name in stale(self) if (self.root / name).exists()
+        ]
 
     def folder_of(self, name: str, version: int) -> Path:
         """Where a version lies."""
