@@ -64,6 +64,7 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
             "content": content,
         }
         label = f"{settings['name']}@v{version}"
+        origin = _provenance(workspace, study)
         return {
             "mixture.yaml": yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=100).encode(),
             "laws.json": _json(laws),
@@ -73,8 +74,8 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
             "plan.json": study.file("plan.json").read_bytes(),
             "certificate.json": _json({"target": target, "holdout": allocation["holdout"]}),
             "verification.json": _json(verification),
-            "provenance.json": _json(_provenance(workspace, study)),
-            "report.html": render_report(study.build, label=label, published=published).encode(),
+            "provenance.json": _json(origin),
+            "report.html": render_report(study.build, label, published, origin).encode(),
         }
 
     return registry.publish(settings["name"], content, render)
