@@ -191,6 +191,7 @@ def _run_options(added: argparse.ArgumentParser) -> None:
 def _status_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("spec", type=Path, metavar="SPEC", nargs="?")
     _form(added)
+    added.add_argument("--watch", action="store_true", help="show it over again until no run is running or waiting")
 
 
 def _worker_options(added: argparse.ArgumentParser) -> None:

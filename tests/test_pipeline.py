@@ -1,6 +1,8 @@
 """The whole loop as a user runs it: real workspaces, real DVC, real training, and what must not be repeated."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -66,9 +68,29 @@ def test_status_says_how_a_running_run_is_doing(study):
     store.claim(run["key"]).beat(Heartbeat(0.5, 0.1234, 40.0))
     said = mixlang("status", cwd=study).stdout
     assert "9 of 10 probe runs done, 1 running" in said
-    assert "running  ct 320, seed 0: 50%, loss 0.1234, 40 samples/s, about 4 s left" in said
+    rows = [line.split() for line in said.splitlines()]
+    assert ["state", "run", "done", "loss", "samples/s", "remaining"] in rows
+    assert ["running", "ct", "320,", "seed", "0", "50%", "0.1234", "40", "4", "s"] in rows
+    assert sum(row[0] == "done" and "took" in row for row in rows) == 9
     (found,) = json.loads(mixlang("status", "--format", "json", cwd=study).stdout)
     assert found["running"][0]["seconds_left"] == 4.0
+
+
+def test_status_watches_until_all_runs_are_there(study):
+    assert "10 of 10 probe runs done" in mixlang("status", "--watch", cwd=study).stdout
+    run = json.loads((study / "build/small/plan.json").read_text())["runs"][0]
+    (study / "build/small/runs.json").unlink()
+    store = RunStore(study / ".mixlang")
+    result = store.result(run["key"])
+    store.forget(run["key"])
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "mixlang.cli", "status", "--watch"], cwd=study, stdout=subprocess.PIPE, text=True
+    )
+    time.sleep(3)
+    assert watching.poll() is None
+    store.folder(run["key"]).mkdir(parents=True)
+    store.finish(run["key"], result)
+    assert "10 of 10 probe runs done" in watching.communicate(timeout=60)[0]
 
 
 def stages_run(output):
