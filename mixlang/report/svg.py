@@ -117,7 +117,11 @@ class Chart:
             self.parts.append(f'<line {ends} class="grid" stroke-dasharray="4 3"/>')
 
     def render(self) -> str:
-        """The figure as SVG."""
+        """The figure as HTML."""
+        return framed(self.drawing(), self.width)
+
+    def drawing(self, extra: str = "") -> str:
+        """The figure as SVG, with `extra` drawn over it."""
         bottom, right = self.height - self._bottom, self.width - self._right
         frame = []
         for tick in ticks(*self.x_range):
@@ -137,7 +141,8 @@ class Chart:
         frame.append(
             f'<text x="13" y="{centre}" text-anchor="middle" transform="rotate(-90 13 {centre})">{escape(self.y_label)}</text>'
         )
-        return figure(self.width, self.height, self.alt, "".join(frame + self.parts), self._described())
+        inner = "".join([*frame, *self.parts, extra])
+        return drawing(self.width, self.height, self.alt, inner, self._described())
 
     def _described(self) -> str:
         ends = [*self.x_range, *self.y_range]
@@ -151,12 +156,7 @@ class Chart:
             + f'<text x="{self._left + 24}" y="{self._top + 18 + 15 * index}">{escape(name)}</text>'
             for index, name in enumerate(names)
         ]
-        style = (
-            "<style>svg{background:#fff;font:11px system-ui,sans-serif;--page:#fff}text{fill:#1d2433}"
-            ".title{font-size:13px;font-weight:600}.grid{stroke:#d9dee7}</style>"
-        )
-        drawn = self.render().replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-        return drawn.replace("</title>", f"</title>{style}", 1).replace("</svg>", "".join(key) + "</svg>") + "\n"
+        return standalone(self.drawing("".join(key)))
 
 
 def _group(kind: str, name: str, inner: str) -> str:
@@ -164,14 +164,33 @@ def _group(kind: str, name: str, inner: str) -> str:
     return f'<g class="{kind}" data-name="{escape(name)}">{inner}</g>' if name else inner
 
 
-def figure(width: float, height: float, alt: str, inner: str, description: str = "") -> str:
-    """An SVG element that says what it shows; one that is wider than a narrow page scrolls there, and stays readable."""
+def drawing(width: float, height: float, alt: str, inner: str, description: str = "") -> str:
+    """An SVG element that says what it shows."""
     more = f"<desc>{escape(description)}</desc>" if description else ""
-    drawn = (
+    return (
         f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="img" aria-label="{escape(alt)}">'
         f"<title>{escape(alt)}</title>{more}{inner}</svg>"
     )
+
+
+def framed(drawn: str, width: float) -> str:
+    """A drawing for the page; one that is wider than a narrow page scrolls there, and stays readable."""
     return drawn if width <= NARROW else f'<div class="scroll wide" tabindex="0">{drawn}</div>'
+
+
+def figure(width: float, height: float, alt: str, inner: str, description: str = "") -> str:
+    """A drawing of its own making for the page."""
+    return framed(drawing(width, height, alt, inner, description), width)
+
+
+def standalone(drawn: str) -> str:
+    """A drawing as an SVG file of its own, which has no page to take its colours from."""
+    style = (
+        "<style>svg{background:#fff;font:11px system-ui,sans-serif;--page:#fff}text{fill:#1d2433}text[fill]{fill:#fff}"
+        ".title{font-size:13px;font-weight:600}.grid,.cell{stroke:#d9dee7}</style>"
+    )
+    named = drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return named.replace("</title>", f"</title>{style}", 1) + "\n"
 
 
 def sample(series: int) -> str:
