@@ -13,13 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL_SPEC, dvc, mixlang
 from driving import git
 from test_docs import FLAGS
 from worlds import NAMES, design, truth
+
+from runners.data.phantom import Recipe, write_phantom
 
 PAGES = sorted(["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
 BLOCK = re.compile(r"(<!-- elsewhere -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.M | re.S)
@@ -63,13 +64,12 @@ def test_every_block_says_what_it_is(page):
 def around(tmp_path_factory):
     """What the pages take for granted: scans, tables of results, and the specs that stand in for long ones."""
     root = tmp_path_factory.mktemp("around")
-    rng = np.random.default_rng(0)
     for modality, count in (("ct", 12), ("mri", 8)):
+        (root / "scans" / modality).mkdir(parents=True)
         for number in range(count):
-            values = 200 * rng.standard_normal((24, 24, 24)).cumsum(0) / 4 + (0 if modality == "ct" else 900)
-            path = root / "scans" / modality / f"sub-{number:02}_{modality}.nii.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            nibabel.save(nibabel.Nifti1Image(np.clip(values, -1000, 2000).astype(np.float32), np.eye(4)), path)
+            recipe = Recipe(modality, (24, 24, 24), (1.0, 1.0, 1.0), 1, number)
+            image, _ = write_phantom(recipe, root / "made")
+            shutil.copy(image, root / "scans" / modality / f"sub-{number:02}_{modality}.nii.gz")
     shrunk, tables = root / "shrunk", root / "tables"
     shrunk.mkdir()
     tables.mkdir()
