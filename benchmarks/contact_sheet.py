@@ -54,9 +54,7 @@ def row(key: str, plan: Plan, store: Path, locations: Locations) -> np.ndarray:
 
     entry, crop = plan.volumes[key], plan.training["crop"]
     if "phantom" in entry:
-        made = entry["phantom"]
-        shape, spacing = tuple(made["shape"]), tuple(made["spacing"])
-        recipe = Recipe(entry["preprocessing"]["modality"], shape, spacing, made["seed"], made["index"])
+        recipe = Recipe.of(entry["preprocessing"]["modality"], entry["phantom"], entry["phantom"]["index"])
         scan_ = read_nifti(write_phantom(recipe, store)[0])
     else:
         scan_ = read_nifti(locations.expand(entry["path"]))

@@ -248,7 +248,7 @@ def recipes(count: int, shape: list[int]) -> dict[str, dict[str, Any]]:
             "content": recipe.content,
             "factor": 1.0,
             "preprocessing": {**SETTINGS, "modality": modality, "clip": clip},
-            "phantom": {"shape": shape, "spacing": list(recipe.spacing), "seed": 1, "index": index},
+            "phantom": {"shape": shape, "spacing": list(recipe.spacing), "seed": 1, "index": index, "anatomy": "trunk"},
         }
     return table
 

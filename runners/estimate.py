@@ -7,7 +7,7 @@ from typing import Any
 
 from mixlang.errors import StageError
 from mixlang.plan.build import Plan
-from mixlang.plan.cost import checkpoint_bytes, samples_evaluated, volume_bytes
+from mixlang.plan.cost import checkpoint_bytes, held_out_work, samples_evaluated, volume_bytes
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
@@ -62,11 +62,9 @@ def work_of(plan: Plan, spec: Any, done: dict[str, dict[str, Any]]) -> dict[str,
         found[run.kind] = Work(
             row.runs + 1, row.done + (run.key not in waiting), row.samples + run.budget, row.samples_left + left
         )
-    if spec.budgets.holdout:
-        each = (1 + len(spec.verify.baselines)) * spec.verify.seeds
-        runs = each * len(spec.budgets.holdout)
+    runs, samples = held_out_work(spec)
+    if runs:
         finished = min(runs, sum(str(row.get("kind", "")).startswith("verify") for row in done.values()))
-        samples = each * sum(spec.budgets.holdout)
         found["verify"] = Work(runs, finished, samples, samples * (runs - finished) // runs)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
 from typing import Any
 
@@ -158,10 +159,11 @@ def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:
             print(f"  {mixture:22}" + "".join(f"{mean:12.4f}" for mean in means))
         for kind, found in baselines.items():
             changes = "".join(f"{found['domains'][name]['mean']:+12.1%}" for name in names)
-            print(f"  {'against ' + kind:22}{changes}   overall {_interval(found['overall'])}")
-        pooled = verification["agreement"]["pooled"]
-        r = "" if pooled["pearson_r"] is None else f"r = {pooled['pearson_r']:.3f}, "
-        print(f"  predicted against measured: {r}mean error {pooled['mean_relative_error']:.1%}")
+            print(f"  {'against ' + kind:22}{changes}   objective {_interval(found['overall'])}")
+    if verification.get("verdict"):
+        print("\nwhat it means")
+    for finding in verification.get("verdict", []):
+        print(textwrap.fill(finding["says"], 118, initial_indent="  - ", subsequent_indent="    "))
     print(f"\nreport:  {study.file('report.html')}")
     print(f"version: {workspace.registry / published['name'] / ('v' + str(published['version']))}")
     print(f"took {duration(seconds)}")

@@ -164,6 +164,8 @@ def _laws(mixture: Mixture, check: Check) -> None:
 
 def _measurements(mixture: Mixture, check: Check) -> None:
     """What is said of the held-out runs follows from their losses."""
+    from mixlang.verify.objective import Objective
+
     verification = read_json(mixture.folder / "verification.json")
     if mixture.facts["verified"] != summary(verification):
         check.problems.append("mixture.yaml: 'verified' does not say what verification.json says")
@@ -174,14 +176,18 @@ def _measurements(mixture: Mixture, check: Check) -> None:
     for run in verification["runs"]:
         if losses.get(run["key"]) != run["losses"]:
             check.problems.append(f"verification.json: the losses of run {run['key'][:12]} are not those of losses.csv")
-    weights = read_json(mixture.folder / "problem.json")["objective"]["weights"]
     rows = {(str(run["budget_asked"]), run["mixture"], run["seed"]): run["losses"] for run in verification["runs"]}
-    for budget, baselines in verification["improvements"].items():
-        for kind, found in baselines.items():
-            seeds = [seed for asked, mixed, seed in rows if (asked, mixed) == (budget, "allocated")]
-            pairs = [(rows[budget, "allocated", seed], rows[budget, kind, seed]) for seed in seeds]
-            changes = [sum(w * (a[name] / b[name] - 1) for name, w in weights.items()) for a, b in pairs]
-            mean = float(np.mean(changes)) / sum(weights.values())
+    solved = read_json(mixture.folder / "certificate.json")["holdout"]
+    for budget, rivals in verification["improvements"].items():
+        objective = Objective.of(list(mixture.shares), solved[budget])
+        values = {
+            key[1:]: objective.value(np.array([losses[name] for name in mixture.shares]))
+            for key, losses in rows.items()
+            if key[0] == budget
+        }
+        for kind, found in rivals.items():
+            seeds = [seed for mixed, seed in values if mixed == kind]
+            mean = float(np.mean([values["allocated", seed] / values[kind, seed] - 1 for seed in seeds]))
             if abs(mean - found["overall"]["mean"]) > _ROUNDING:
                 check.problems.append(
                     f"verification.json: the change from {kind} at {budget} is {mean:+.4f} by losses.csv"

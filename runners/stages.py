@@ -16,7 +16,8 @@ from mixlang.errors import InputError, MixlangError, crash
 from mixlang.files import read_json, write_json, write_text
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, compile_plan, unusable
-from mixlang.plan.design import whole_mixture
+from mixlang.plan.cost import held_out_work
+from mixlang.plan.design import grid_points
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec.locations import Locations
@@ -106,7 +107,7 @@ def sweep(context: Context) -> None:
         spec.launch,
         "sweep",
         context.known("runs.json"),
-        (1 + len(spec.verify.baselines)) * spec.verify.seeds * sum(spec.budgets.holdout),
+        held_out_work(spec)[1],
         lambda: _begin_training(context, compiled),
     )
     context.write("runs.json", table(job.execute(), compiled))
@@ -156,15 +157,18 @@ def allocate(context: Context) -> None:
     settings = context.read("settings/allocate.json")
     laws = read_fit(context.study.file("fit.json"))
     budget = settings["target"]
-    target = answer(laws, settings, budget, settings["baselines"])
+    target = answer(laws, settings, budget, settings["baselines"], named=settings["mixtures"])
+    held = {}
+    for number, holdout in enumerate(settings["holdout"]):
+        points = np.array(grid_points(len(laws.domains), settings["grid"])) if settings["grid"] and not number else None
+        held[str(holdout)] = answer(
+            laws, settings, holdout, settings["baselines"], uncertain=False, named=settings["mixtures"], points=points
+        )
     document = {
         "version": 1,
         "domains": list(laws.domains),
         "target": target,
-        "holdout": {
-            str(held): answer(laws, settings, held, settings["baselines"], uncertain=False)
-            for held in settings["holdout"]
-        },
+        "holdout": held,
         "path": path(laws, settings, np.geomspace(laws.budgets[0], 4 * budget, 9).tolist()),
         "costs": settings["costs"],
         "weights": settings["objective"]["weights"],
@@ -176,55 +180,35 @@ def allocate(context: Context) -> None:
 
 
 def verify(context: Context) -> None:
-    """The allocated mixture and the baselines, trained at the holdout budgets."""
-    from mixlang.allocate.verification import agreement, improvements
+    """The allocated mixture, its rivals and the grid, trained at the holdout budgets."""
     from mixlang.laws import read_fit
     from runners.sweep import Sweep
+    from runners.verification import trials, verification
 
     path = context.study.file("plan.json")
     compiled = Plan.read(path)
     allocation, settings = context.read("allocation.json"), context.read("settings/verify.json")
-    wanted = []
-    for budget, solved in allocation["holdout"].items():
-        mixtures = {"allocated": solved["shares"]}
-        mixtures |= {kind: solved["baselines"][kind]["shares"] for kind in settings["baselines"]}
-        for mixture, shares in mixtures.items():
-            amounts = whole_mixture(shares, allocation["costs"], int(budget), compiled.training["recipe"]["batch_size"])
-            for seed in range(settings["seeds"]):
-                wanted.append((int(budget), mixture, compiled.run(f"verify {mixture}", amounts, seed)))
-    if not wanted:
-        context.write("verification.json", {"version": 1, "domains": list(compiled.domains), "runs": []})
-        say("  verify: no holdout budget, nothing to verify")
-        return
-    launch = context.study.load().spec.launch
-    runs = list({run.key: run for _, _, run in wanted}.values())
-    job = Sweep(
-        compiled,
-        path,
-        runs,
-        _store(context),
-        launch,
-        "verify",
-        context.known("verification.json"),
-        before_training=lambda: prepared(context, compiled),
-    )
-    rows = {row["key"]: row for row in job.execute()}
-    table = [
-        {**rows[run.key], "mixture": mixture, "budget_asked": budget, "kind": f"verify {mixture}"}
-        for budget, mixture, run in wanted
-    ]
+    wanted = trials(compiled, allocation, settings)
+    rows = {}
+    if wanted:
+        job = Sweep(
+            compiled,
+            path,
+            list({trial.run.key: trial.run for trial in wanted}.values()),
+            _store(context),
+            context.study.load().spec.launch,
+            "verify",
+            context.known("verification.json"),
+            before_training=lambda: prepared(context, compiled),
+        )
+        rows = {row["key"]: row for row in job.execute()}
     laws = read_fit(context.study.file("fit.json"))
-    document = {
-        "version": 1,
-        "domains": list(compiled.domains),
-        "runs": table,
-        "agreement": agreement(table, {law.name: law for law in laws.laws}),
-        "improvements": improvements(table, settings["baselines"], allocation["weights"]),
-    }
+    document = verification(rows, wanted, laws, allocation, settings)
     context.write("verification.json", document)
-    pooled = document["agreement"]["pooled"]
-    said = "" if pooled["pearson_r"] is None else f"r = {pooled['pearson_r']:.3f}, "
-    say(f"  verify: predicted against measured {said}mean error {pooled['mean_relative_error']:.1%}")
+    if not wanted:
+        say("  verify: no holdout budget, nothing to verify")
+    for finding in document.get("verdict", []):
+        say(f"  verify: {finding['says']}")
 
 
 def report(context: Context) -> None:

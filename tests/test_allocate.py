@@ -15,7 +15,6 @@ from mixlang.allocate import Problem, answer, baseline_shares, path, smallest_bu
 from mixlang.allocate.cones import Cones
 from mixlang.allocate.descent import descend
 from mixlang.allocate.problem import tail_mean
-from mixlang.allocate.verification import agreement, improvements
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import FAMILIES, Fit, FittedLaw, Law, fit_laws
 
@@ -464,37 +463,3 @@ def test_baselines():
     )
     with pytest.raises(ValueError, match="no baseline"):
         baseline_shares("magic", volumes)
-
-
-# Verification
-
-
-def test_agreement_and_improvement_by_hand(fit):
-    def run(mixture, seed, losses):
-        return {
-            "mixture": mixture,
-            "seed": seed,
-            "budget_asked": 900,
-            "amounts": dict.fromkeys(NAMES, 300),
-            "losses": dict(zip(NAMES, losses, strict=True)),
-        }
-
-    runs = [
-        run("allocated", 0, (0.9, 0.5, 1.0)),
-        run("proportional", 0, (1.0, 0.5, 1.25)),
-        run("allocated", 1, (0.8, 0.5, 1.0)),
-        run("proportional", 1, (1.0, 0.5, 1.25)),
-    ]
-    found = improvements(runs, ["proportional"], {"ct": 1.0, "mri": 1.0, "pet": 2.0})["900"]["proportional"]
-    assert found["domains"]["ct"]["mean"] == pytest.approx(-0.15)
-    assert found["domains"]["mri"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "seeds": 2}
-    assert found["overall"]["mean"] == pytest.approx((-0.15 + 0 + 2 * -0.2) / 4)
-    half = 12.706 * np.std([-0.1, -0.2], ddof=1) / np.sqrt(2)
-    assert found["domains"]["ct"]["high"] == pytest.approx(-0.15 + half, rel=1e-3)
-    measured = agreement(runs, {law.name: law for law in fit.laws})
-    predicted = fit["ct"].predict(np.full((1, 3), 300.0))[0]
-    assert measured["domains"]["ct"]["bias"] == pytest.approx(
-        np.mean([predicted / m - 1 for m in (0.9, 1.0, 0.8, 1.0)])
-    )
-    assert measured["domains"]["mri"]["pearson_r"] is None  # no spread: a correlation would be made up
-    assert measured["pooled"]["count"] == 12

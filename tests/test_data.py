@@ -20,8 +20,9 @@ from mixlang.plan.build import compile_plan
 from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
+from runners.data.anatomy import HEAD, TRUNK
 from runners.data.intensity import foreground, normalise
-from runners.data.phantom import LABELS, Recipe, anatomy, render, write_phantom
+from runners.data.phantom import Recipe, anatomy, render, write_phantom
 from runners.data.preprocess import preprocess
 from runners.data.sampling import CropReader, SampleOrder, mask_order, uniform
 from runners.data.scan import inspect, scan
@@ -63,7 +64,7 @@ def test_modalities_of_one_subject_share_its_anatomy():
     assert ct.subject == pet.subject
     assert np.array_equal(anatomy(ct), anatomy(pet))
     labels = anatomy(ct)
-    bone, body_ = labels == LABELS["bone"], labels == LABELS["body"]
+    bone, body_ = labels == TRUNK["bone"], labels == TRUNK["body"]
     hounsfield = render(labels, ct)
     assert hounsfield[bone].mean() > 250
     assert abs(hounsfield[body_].mean() + 40) < 80
@@ -72,18 +73,40 @@ def test_modalities_of_one_subject_share_its_anatomy():
 def test_phantoms_bear_organs_always_and_lesions_half_the_time():
     maps = [anatomy(Recipe("ct", (32, 32, 32), (1.0, 1.0, 1.0), 9, index)) for index in range(60)]
     for name in ("body", "liver", "spleen", "kidneys", "heart", "bone"):
-        assert all((labels == LABELS[name]).any() for labels in maps), name
-    ill = sum((labels == LABELS["lesion"]).any() for labels in maps)
+        assert all((labels == TRUNK[name]).any() for labels in maps), name
+    ill = sum((labels == TRUNK["lesion"]).any() for labels in maps)
     assert 15 <= ill <= 45
+
+
+def test_heads_differ_from_trunks_and_have_their_parts():
+    maps = [anatomy(Recipe("mri", (32, 32, 32), (1.0, 1.0, 1.0), 9, index, "head")) for index in range(40)]
+    for name in ("scalp", "white", "grey", "fluid", "eyes", "bone", "gas"):
+        assert all((labels == HEAD[name]).any() for labels in maps), name
+    assert 10 <= sum((labels == HEAD["lesion"]).any() for labels in maps) <= 30
+    head, trunk = Recipe("ct", (8, 8, 8), (1.0, 1.0, 1.0), 9, 0, "head"), Recipe("ct", (8, 8, 8), (1.0, 1.0, 1.0), 9, 0)
+    assert head.content != trunk.content
+    hounsfield = render(maps[0], Recipe("ct", (32, 32, 32), (1.0, 1.0, 1.0), 9, 0, "head"))
+    assert hounsfield[maps[0] == HEAD["bone"]].mean() > 300
+
+
+def test_textures_share_a_field_within_a_seed_and_nothing_between_seeds():
+    def volume(seed, index):
+        recipe = Recipe("ct", (24, 24, 24), (1.0, 1.0, 1.0), seed, index, "texture")
+        return render(anatomy(recipe), recipe).ravel().astype(float)
+
+    alike = [np.corrcoef(volume(1, 0), volume(1, index))[0, 1] for index in range(1, 6)]
+    apart = [abs(np.corrcoef(volume(1, 0), volume(seed, 0))[0, 1]) for seed in range(2, 12)]
+    assert min(alike) > 0.7
+    assert np.mean(apart) < 0.3  # what two random fields of so few grains have in common by chance
 
 
 def test_hot_lesions_show_in_pet():
     recipes = [Recipe("pet", (40, 40, 40), (1.0, 1.0, 1.0), 4, index) for index in range(20)]
     for recipe in recipes:
         labels = anatomy(recipe)
-        if (labels == LABELS["lesion"]).sum() > 40:
+        if (labels == TRUNK["lesion"]).sum() > 40:
             image = render(labels, recipe)
-            assert image[labels == LABELS["lesion"]].mean() > 2 * image[labels == LABELS["body"]].mean()
+            assert image[labels == TRUNK["lesion"]].mean() > 2 * image[labels == TRUNK["body"]].mean()
             return
     pytest.fail("no phantom with a large lesion among 20")
 

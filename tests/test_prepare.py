@@ -265,7 +265,7 @@ def test_a_volume_that_somebody_touched_is_compared_and_prepared_again_if_it_dif
     from mixlang.spec.locations import Locations
     from runners.data.volumes import prepare, volume_path
 
-    recipe = {"shape": [20, 20, 20], "spacing": [1.0, 1.0, 1.0], "seed": 1, "index": 0}
+    recipe = {"shape": [20, 20, 20], "spacing": [1.0, 1.0, 1.0], "seed": 1, "index": 0, "anatomy": "trunk"}
     from runners.data.phantom import Recipe
 
     content = Recipe("ct", (20, 20, 20), (1.0, 1.0, 1.0), 1, 0).content

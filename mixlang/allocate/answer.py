@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.baselines import baseline_shares
-from mixlang.allocate.bounds import cheapest
+from mixlang.allocate.grid import grid
 from mixlang.allocate.problem import Problem
 from mixlang.allocate.solve import Allocation, solve
 from mixlang.allocate.structure import structure
@@ -22,36 +22,62 @@ Floats = NDArray[np.float64]
 
 
 def answer(
-    fit: Fit, settings: Mapping[str, Any], budget: float, baselines: Sequence[str] | None = None, uncertain: bool = True
+    fit: Fit,
+    settings: Mapping[str, Any],
+    budget: float,
+    baselines: Sequence[str] | None = None,
+    uncertain: bool = True,
+    named: Mapping[str, Mapping[str, float]] | None = None,
+    points: Floats | None = None,
 ) -> dict[str, Any]:
     """Solve an allocation and say everything about it.
 
     Args:
         settings: see `Problem.of`.
-        baselines: which of proportional, uniform and unimax to compare with; those that can be, if left out.
+        baselines: which of proportional, uniform, unimax and best_single to compare with; those that can be, if left out.
         uncertain: whether to say how sure it is, which takes a solve for every bootstrap draw.
+        named: more mixtures to compare with, shares by domain, by name.
+        points: mixtures spread over the simplex, from which a grid to measure regret with is made.
 
     Returns:
-        What `Allocation.as_dict` says, and `baselines` (by name `shares`, `objective`, `predicted`, `feasible`, and
-        `within_noise`: losses whose difference to the allocation is smaller than their seed noise), `intervals` (see
-        `mixlang.allocate.uncertainty`) and `structure` (see there).
+        What `Allocation.as_dict` says, and `measure` (what an objective of measured losses takes: `minimize`, `weights`,
+        `reference`), `baselines` (by name `shares`, `objective`, `predicted`, `feasible`, and `within_noise`: losses
+        whose difference to the allocation is smaller than their seed noise), `intervals` (see
+        `mixlang.allocate.uncertainty`), `structure` (see there), and `grid` (see there) where points are given.
 
     Raises:
         InputError, SolveError: as `Problem.of` and `solve`.
     """
     problem = Problem.of(fit, settings, budget)
     best = solve(problem)
-    rivals = _rivals(problem, settings, baselines)
-    document = best.as_dict()
+    rivals = _rivals(problem, settings, baselines, named or {})
+    document = best.as_dict() | {"measure": _measure(problem)}
     document["baselines"] = {name: _compared(problem, best, shares) for name, shares in rivals.items()}
     if uncertain:
         document["intervals"] = intervals(problem, best.shares, rivals)
         document["structure"] = structure(problem, best.shares)
+    if points is not None:
+        document["grid"] = grid(problem, best.shares, points)
     return document
 
 
-def _rivals(problem: Problem, settings: Mapping[str, Any], baselines: Sequence[str] | None) -> dict[str, Floats]:
-    """Mixtures to compare with: the named baselines, the best mixture among the runs, and the optimum if nothing
+def _measure(problem: Problem) -> dict[str, Any]:
+    """What an objective of measured losses takes; a robust objective is over the laws' draws, its reference the fit's."""
+    reference = problem.reference.mean(axis=0)
+    return {
+        "minimize": problem.objective,
+        "weights": dict(zip(problem.fit.names, problem.weights.tolist(), strict=True)),
+        "reference": dict(zip(problem.fit.names, reference.tolist(), strict=True)),
+    }
+
+
+def _rivals(
+    problem: Problem,
+    settings: Mapping[str, Any],
+    baselines: Sequence[str] | None,
+    named: Mapping[str, Mapping[str, float]],
+) -> dict[str, Floats]:
+    """Mixtures to compare with: baselines, the user's own, the best mixture among the runs, and the optimum if nothing
     transferred."""
     available, names = settings["available"], problem.domains
     if baselines is None:
@@ -60,8 +86,13 @@ def _rivals(problem: Problem, settings: Mapping[str, Any], baselines: Sequence[s
     caps = dict(zip(names, problem.upper.tolist(), strict=True))
     rivals = {}
     for kind in baselines:
+        if kind == "best_single":
+            rivals[kind] = _best_single(problem)
+            continue
         shares = baseline_shares(kind, volumes, caps)
         rivals[kind] = np.array([shares[name] for name in names])
+    for kind, given in named.items():
+        rivals[kind] = np.array([given.get(name, 0.0) for name in names])
     if len(problem.fit.mixtures):
         values = [problem.value(shares) for shares in problem.fit.mixtures]
         shares = problem.fit.mixtures[int(np.argmin(values))]
@@ -73,6 +104,12 @@ def _rivals(problem: Problem, settings: Mapping[str, Any], baselines: Sequence[s
     return rivals
 
 
+def _best_single(problem: Problem) -> Floats:
+    """The one domain whose data alone have the best predicted objective, whatever its cap."""
+    alone = np.eye(len(problem.domains))
+    return alone[int(np.argmin([problem.value(shares) for shares in alone]))]
+
+
 def _compared(problem: Problem, best: Allocation, shares: Floats) -> dict[str, Any]:
     fit = problem.fit
     predicted = fit.predict(problem.amounts(shares))[0]
@@ -82,13 +119,6 @@ def _compared(problem: Problem, best: Allocation, shares: Floats) -> dict[str, A
         "shares": dict(zip(fit.domains, shares.tolist(), strict=True)),
         "objective": problem.value(shares),
         "predicted": dict(zip(fit.names, predicted.tolist(), strict=True)),
-        "feasible": _feasible(problem, shares),
+        "feasible": problem.allows(shares),
         "within_noise": [name for name, small in zip(fit.names, change < np.nan_to_num(noise), strict=True) if small],
     }
-
-
-def _feasible(problem: Problem, shares: Floats) -> bool:
-    room = 1e-6
-    narrow = np.clip(shares - room, problem.lower, problem.upper), np.clip(shares + room, problem.lower, problem.upper)
-    inside = bool((shares >= problem.lower - room).all() and (shares <= problem.upper + room).all())
-    return inside and cheapest(np.zeros(len(shares)), *narrow, problem.groups) is not None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.baselines import baseline_shares
-from mixlang.allocate.bounds import Group, bounds_of, groups_of, refuse_infeasible
+from mixlang.allocate.bounds import Group, bounds_of, cheapest, groups_of, refuse_infeasible
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import Fit
 
@@ -137,6 +137,13 @@ class Problem:
     def total(self) -> float | None:
         """The sum of the amounts, where costs do not let it vary."""
         return self.budget / float(self.costs[0]) if np.ptp(self.costs) <= 1e-12 * self.costs.max() else None
+
+    def allows(self, shares: Floats) -> bool:
+        """Whether a mixture satisfies all constraints, within 1e-6 of a share."""
+        room = 1e-6
+        low, high = np.clip(shares - room, self.lower, self.upper), np.clip(shares + room, self.lower, self.upper)
+        inside = bool((shares >= self.lower - room).all() and (shares <= self.upper + room).all())
+        return inside and cheapest(np.zeros(len(shares)), low, high, self.groups) is not None
 
     def amounts(self, shares: Floats) -> Floats:
         """Amount of each domain."""

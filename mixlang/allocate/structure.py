@@ -33,11 +33,23 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
 
     Returns:
         `domains`: by name `giving`, `receiving` (None for a domain without a loss of its own), their intervals, `kind`:
-        hub, island or None; `elasticity`: for each loss and domain, by how many percent one percent more data of the
-        domain lowers the loss.
+        hub, island or None, and `says`, all that in a sentence; `elasticity`: for each loss and domain, by how many
+        percent one percent more data of the domain lowers the loss; `links`: for each loss and domain, `part`, the
+        fraction of the elasticities' sum that is the domain's, with its `interval`.
     """
     giving, receiving, elasticity = _measures(problem, shares)
-    drawn = [_measures(problem.under(draw), shares)[:2] for draw in range(problem.fit.draws)]
+    drawn = [_measures(problem.under(draw), shares) for draw in range(problem.fit.draws)]
+    parts, drawn_parts = _parts(elasticity), np.array([_parts(draw[2]) for draw in drawn])
+    links = {
+        loss: {
+            name: {
+                "part": float(parts[row, column]),
+                "interval": spread(drawn_parts[:, row, column]) if drawn else None,
+            }
+            for column, name in enumerate(problem.domains)
+        }
+        for row, loss in enumerate(problem.fit.names)
+    }
     domains: dict[str, Any] = {}
     for index, name in enumerate(problem.domains):
         has = not np.isnan(receiving[index])
@@ -51,12 +63,39 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
                 entry["kind"] = "hub"
             elif gets is not None and gives[1] < ISLAND and gets[1] < ISLAND:
                 entry["kind"] = "island"
-        domains[name] = entry
+        domains[name] = entry | {"says": _sentence(name, entry, links)}
     table = {
         loss: dict(zip(problem.domains, row, strict=True))
         for loss, row in zip(problem.fit.names, elasticity.tolist(), strict=True)
     }
-    return {"domains": domains, "elasticity": table}
+    return {"domains": domains, "elasticity": table, "links": links}
+
+
+def _parts(elasticity: Floats) -> Floats:
+    """Each row over its sum; zeros where nothing helps."""
+    whole = elasticity.sum(axis=1, keepdims=True)
+    return np.where(whole > 0, elasticity / np.where(whole > 0, whole, 1.0), 0.0)
+
+
+def _sentence(name: str, entry: dict[str, Any], links: dict[str, Any]) -> str:
+    """A domain's role in words."""
+
+    def part(side: str) -> str:
+        ends = entry.get(f"{side}_interval")
+        return f"{entry[side]:.0%}" + (f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else "")
+
+    kind = {"hub": "is a hub", "island": "is an island", None: "is shown to be neither hub nor island"}[entry["kind"]]
+    helped = {loss: found[name]["part"] for loss, found in links.items() if loss != name}
+    most = max(helped, key=lambda loss: helped[loss], default=None)
+    text = f"{name} {kind}: {part('giving')} of what its data are worth goes to other domains"
+    text += f", most of it to {most}" if most is not None and helped[most] > ISLAND else ""
+    if entry["receiving"] is None:
+        return f"{text}."
+    helpers = {giver: found["part"] for giver, found in links[name].items() if giver != name}
+    source = max(helpers, key=lambda giver: helpers[giver])
+    text += f"; {part('receiving')} of its own improvement comes from others"
+    text += f", most from {source}" if helpers[source] > ISLAND else ""
+    return text + (". Only its own data help it." if entry["kind"] == "island" else ".")
 
 
 def _measures(problem: Problem, shares: Floats) -> tuple[Floats, Floats, Floats]:

@@ -62,6 +62,12 @@ class FittedLaw:
         return self.law.gradient(self.theta, np.atleast_2d(amounts) / self.scale) / self.scale
 
     @property
+    def held_out_error(self) -> float:
+        """Root mean square log error on rows the fit had no say in: of new mixtures or budgets, whichever is larger."""
+        scores = self.scores.get(self.law.family.name, {})
+        return max([self.error, *(scores[kind] for kind in ("mixture", "budget") if kind in scores)])
+
+    @property
     def floor(self) -> float:
         """The irreducible loss E; 0 for families without one."""
         return float(self.theta[self.law.at["E"]].sum())
@@ -146,6 +152,25 @@ class Fit:
         distance = np.sqrt(np.mean((np.log(self.predict_draws(amounts)) - predicted) ** 2, axis=0))
         half = float(norm.ppf((1 + level) / 2)) * distance
         return np.exp(predicted - half), np.exp(predicted + half)
+
+    def deviation(self, amounts: Floats) -> Floats:
+        """Expected deviation of a new run's log losses from their predictions, shape (rows, losses).
+
+        How unsure the parameters are (the draws' distance to the fit) and how wrong the family was where it had no say
+        (the larger of its cross-validated errors, seed noise included; the fit's own error where there are none).
+        """
+        predicted = np.log(self.predict(amounts))
+        distance = np.zeros_like(predicted)
+        if self.draws:
+            distance = np.mean((np.log(self.predict_draws(amounts)) - predicted) ** 2, axis=0)
+        return np.sqrt(distance + np.array([law.held_out_error**2 for law in self.laws]))
+
+    def prediction_interval(self, amounts: Floats, level: float = 0.9) -> tuple[Floats, Floats]:
+        """Lower and upper ends of intervals for the losses of new runs, each of shape (rows, losses)."""
+        from scipy.stats import norm
+
+        predicted, half = self.predict(amounts), float(norm.ppf((1 + level) / 2)) * self.deviation(amounts)
+        return predicted * np.exp(-half), predicted * np.exp(half)
 
     def without_transfer(self) -> Fit | None:
         """The same losses under own-data laws; None where one of them has none."""

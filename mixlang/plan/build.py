@@ -230,8 +230,7 @@ def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, 
     phantom = spec.domains[name].source.phantom
     if phantom is not None:
         index = int(volume.path.rsplit("/", 1)[1])
-        recipe = {"shape": phantom.shape, "spacing": phantom.spacing, "seed": phantom.seed, "index": index}
-        volumes[key]["phantom"] = recipe
+        volumes[key]["phantom"] = {**phantom.model_dump(mode="json", exclude={"count"}), "index": index}
     return key
 
 
@@ -271,8 +270,14 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
             "target": spec.budgets.target,
             "holdout": sorted(spec.budgets.holdout),
             "baselines": list(dict.fromkeys(["proportional", "uniform", *spec.verify.baselines])),
+            "mixtures": spec.verify.mixtures,
+            "grid": spec.verify.grid.count,
         },
-        "verify": {"baselines": spec.verify.baselines, "seeds": spec.verify.seeds},
+        "verify": {
+            "baselines": [*dict.fromkeys(spec.verify.baselines), *spec.verify.mixtures],
+            "seeds": spec.verify.seeds,
+            "grid_seeds": spec.verify.grid.seeds,
+        },
         "publish": {"name": spec.registry_name, "study": spec.name, "description": spec.description},
     }
 

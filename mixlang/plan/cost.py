@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mixlang.plan.build import Plan
+from mixlang.spec.schema import Spec
 
 _HALF, _SINGLE = 2, 4
 """Bytes of a float16 (prepared volumes) and of a float32 (weights)."""
@@ -61,3 +62,13 @@ def volume_bytes(shape: Iterable[int], spacing: Iterable[float], wanted: Iterabl
 def samples_evaluated(plan: Plan) -> int:
     """Crops each run is evaluated on."""
     return plan.training["evaluation"]["crops"] * sum(len(data["validation"]) for data in plan.domains.values())
+
+
+def held_out_work(spec: Spec) -> tuple[int, int]:
+    """How many runs a spec's verification has, and their samples, before its mixtures are known."""
+    if not spec.budgets.holdout:
+        return 0, 0
+    verify, held = spec.verify, spec.budgets.holdout
+    each = (1 + len(verify.baselines) + len(verify.mixtures)) * verify.seeds
+    grid = verify.grid.count * verify.grid.seeds
+    return each * len(held) + grid, each * sum(held) + grid * min(held)

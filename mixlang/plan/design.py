@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from mixlang.spec.schema import Spec
 
+_GRID_FROM = 1022
+"""Where a grid's mixtures begin in the sequence of all."""
+
 
 def sobol_simplex(domains: int, count: int) -> list[list[float]]:
     """`count` different mixtures spread evenly over the simplex of `domains` shares; the first is uniform.
@@ -55,10 +58,19 @@ def probe_points(spec: Spec) -> list[tuple[str, dict[str, int]]]:
         for budget in sorted(spec.budgets.probe):
             points.extend(("single", {name: budget * (name == alone) for name in names}) for alone in names)
     mixtures = spec.design.mixtures
-    for budget in sorted(mixtures.budgets if mixtures.budgets is not None else spec.budgets.probe):
+    budgets = sorted(mixtures.budgets if mixtures.budgets is not None else spec.budgets.probe)
+    for budget in budgets:
+        # Multiples of the smallest budget repeat its mixtures exactly: they are ladders, whose beginnings are shared.
+        times = budget // budgets[0] if budget % budgets[0] == 0 else 1
         for shares in sobol_simplex(len(names), mixtures.count):
-            points.append(("mixture", dict(zip(names, whole_amounts(shares, budget), strict=True))))
+            amounts = [times * amount for amount in whole_amounts(shares, budget // times)]
+            points.append(("mixture", dict(zip(names, amounts, strict=True))))
     return points
+
+
+def grid_points(domains: int, count: int) -> list[list[float]]:
+    """Mixtures for a trained grid, from far along the sequence, where no design's own mixtures lie."""
+    return sobol_simplex(domains, _GRID_FROM + count)[_GRID_FROM:]
 
 
 def whole_mixture(

@@ -79,7 +79,7 @@ def _readme(found: Mapping[str, list[Mixture]], latest: Mapping[str, Mixture]) -
             ]
             lines.append(f"| {' | '.join(cell.replace('|', ' ') for cell in cells)} |")
     notes = (
-        "\nVerified: measured change of the weighted mean loss at the largest held-out budget, with its 95 % interval; "
+        "\nVerified: measured change of the objective at the largest held-out budget, with its 95 % interval; "
         "negative is better.\n"
     )
     return _HEAD + ("\n".join(lines) + "\n" + notes if found else "Nothing is published yet.\n")

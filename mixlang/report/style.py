@@ -18,6 +18,7 @@ nav ol { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; ma
 svg { max-width: 100%; height: auto; font: 11px system-ui, sans-serif }
 .wide svg { max-width: none } svg.sample { vertical-align: -2px }
 svg text { fill: var(--ink) } svg text[fill] { fill: #fff } svg .title { font-size: 13px; font-weight: 600 }
+svg .halo { paint-order: stroke; stroke: var(--page); stroke-width: 3px }
 svg .grid { stroke: var(--line); stroke-width: 1 } svg .cell { stroke: var(--line) } svg .part { stroke: var(--page) }
 .row { display: flex; flex-wrap: wrap; gap: .5rem 1rem } .row > * { min-width: 0; max-width: 100% } figure { margin: .5rem 0 }
 .scroll { overflow-x: auto; max-width: 100% } table { border-collapse: collapse; margin: .6rem 0; overflow-wrap: normal }

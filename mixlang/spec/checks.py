@@ -29,6 +29,9 @@ _ROUNDING = 1e-12
 _FIXED_TOTAL = ("transfer_tilted", "additive", "exponential")
 """Laws that are convex only among mixtures of one total amount."""
 
+_TAKEN = ("allocated", "proportional", "uniform", "unimax", "best_single", "best_observed", "no_transfer")
+"""Names of mixtures that a study has anyway."""
+
 
 class _Findings:
     def __init__(self, marked: Marked) -> None:
@@ -352,10 +355,27 @@ def _room(spec: Spec, findings: _Findings) -> None:
 
 
 def _baselines(spec: Spec, findings: _Findings) -> None:
+    names, verify = _domain_names(findings.marked), spec.verify
+    for name, shares in verify.mixtures.items():
+        path: Path_ = ("verify", "mixtures", name)
+        _known_domains(shares, path, names, findings)
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            message = f"the shares of '{name}' sum to {sum(shares.values()):g}, not to 1"
+            findings.error("MX0237", path, message, "name the share of every domain it has any of", key=True)
+        if name in _TAKEN:
+            message = f"'{name}' is what mixlang calls a mixture of its own"
+            findings.error("MX0238", path, message, "choose another name", key=True)
+    if verify.grid.count and verify.grid.seeds > verify.seeds:
+        message = f"the grid has {verify.grid.seeds} seeds, the mixture it is compared with has {verify.seeds}"
+        findings.error("MX0239", ("verify", "grid"), message, f"use seeds: {verify.seeds} or fewer", key=True)
+    if verify.grid.count and not spec.budgets.holdout:
+        message = "a grid is trained at the smallest holdout budget, and there is none"
+        findings.error("MX0240", ("verify", "grid"), message, "add budgets.holdout", key=True)
     for index, name in enumerate(spec.verify.baselines):
         if name in spec.verify.baselines[:index]:
-            path: Path_ = ("verify", "baselines", index)
-            findings.error("MX0234", path, f"the baseline '{name}' is listed twice", "take one out")
+            findings.error(
+                "MX0234", ("verify", "baselines", index), f"the baseline '{name}' is listed twice", "take one out"
+            )
 
 
 _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] = (
@@ -375,6 +395,6 @@ _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] =
     (_phantoms, ("domains", "volume")),
     (_split, ("domains", "data")),
     (_room, ("domains", "data", "volume", "constraints", "budgets")),
-    (_baselines, ("verify",)),
+    (_baselines, ("verify", "budgets", "domains")),
 )
 """Each check with the sections it reads."""

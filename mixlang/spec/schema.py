@@ -94,12 +94,18 @@ class Data(Section):
 
 
 class Phantom(Section):
-    """A generated domain: one anatomy model seen through the physics of the domain's modality."""
+    """A generated domain: an anatomy model seen through the physics of the domain's modality."""
 
     count: int = _key(..., "Number of subjects, one volume each.", 360, "subjects", ge=2, le=100_000)
     shape: Size = _key([48, 48, 48], "Size along each axis.", [64, 64, 48], "voxels")
     spacing: Spacing = _key([1.0, 1.0, 1.0], "Size of a voxel along each axis.", [1.0, 1.0, 2.5], "mm")
     seed: int = _key(0, "Domains with equal seeds show the same subjects.", 1, "seed", ge=0)
+    anatomy: Literal["trunk", "head", "texture"] = _key(
+        "trunk",
+        "What is seen; texture: no anatomy but a random field of the seed's own, which shares nothing with other seeds, "
+        "for controls.",
+        "head",
+    )
 
 
 _KINDS = ("nifti", "manifest", "nnunet", "monai_datalist", "bids", "phantom")
@@ -429,16 +435,30 @@ class Constraints(Section):
     prior: Prior = _section()
 
 
+class Grid(Section):
+    """Mixtures all over the simplex and near the allocated one, trained to measure its regret."""
+
+    count: int = _key(0, "Mixtures, at the smallest holdout budget.", 16, "mixtures", ge=0, le=1000)
+    seeds: int = _key(2, "Runs of each; at most verify.seeds.", 2, "runs", ge=1, le=100)
+
+
 class Verify(Section):
     """What the allocated mixture is measured against at the holdout budgets."""
 
-    baselines: list[Literal["proportional", "uniform", "unimax"]] = _key(
+    baselines: list[Literal["proportional", "uniform", "unimax", "best_single"]] = _key(
         ["proportional", "uniform"],
-        "Mixtures trained beside the allocated one: by what there is, equal shares, or equal shares up to the "
-        "repetition cap (UniMax).",
-        ["proportional", "uniform", "unimax"],
+        "Mixtures trained beside the allocated one: by what there is, equal shares, equal shares up to the "
+        "repetition cap (UniMax), or the one domain that alone is predicted to be best.",
+        ["proportional", "uniform", "unimax", "best_single"],
         min_length=1,
     )
+    mixtures: dict[Name, dict[str, Share]] = _key(
+        {},
+        "Mixtures of your own to train beside them, shares by domain; a domain left out has none.",
+        {"habit": {"ct": 0.7, "mri": 0.2, "pet": 0.1}},
+        max_length=32,
+    )
+    grid: Grid = _section()
     seeds: int = _key(
         2,
         "Runs of each mixture at each holdout budget; 3 or more give an interval worth having.",

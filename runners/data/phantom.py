@@ -1,16 +1,18 @@
-"""Phantoms: one anatomy seen through the physics of CT, MRI or PET, written as NIfTI with label maps.
+"""Phantoms: a trunk or a head seen through the physics of CT, MRI or PET, written as NIfTI with label maps.
 
-A subject's anatomy (body, organs, spine, ribs, bowel gas, lesions) depends on (seed, index) alone, so that domains
-with equal seeds show the same patients. The modalities share its shapes and differ in what gives contrast: CT has
-fixed Hounsfield units and fine noise; MRI a T1/T2 weighting of its own for each volume, a bias field and Rician
-noise; PET uptake that varies from patient to patient, hot lesions, blur and correlated noise.
+A subject's anatomy (see runners.data.anatomy) depends on (seed, index) alone, so that domains with equal seeds show the
+same patients. The modalities share its shapes and differ in what gives contrast: CT has fixed Hounsfield units and fine
+noise; MRI a T1/T2 weighting of its own for each volume, a bias field and Rician noise; PET uptake that varies from
+patient to patient, hot lesions, blur and correlated noise.
 
-Labels: 1 body, 2 liver, 3 spleen, 4 kidneys, 5 heart, 6 bone, 7 gas, 8 lesion.
+A third kind, `texture`, has no anatomy: every volume of a seed is the same random field, stronger or weaker, and the
+fields of different seeds share nothing. It is for controls: there is nothing to transfer between such domains.
 """
 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,45 +22,57 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mixlang.files import digest, write_bytes
+from runners.data.anatomy import ANATOMIES
 
 PHANTOM_VERSION = 1
 """Raised when the same recipe would give other voxels."""
 
-LABELS = {"body": 1, "liver": 2, "spleen": 3, "kidneys": 4, "heart": 5, "bone": 6, "gas": 7, "lesion": 8}
-
-# Centre and half-axes in a body that spans [-1, 1]^3 (x right, y front, z up), and label; each organ is jittered.
-_ORGANS = (
-    ((0.38, 0.05, 0.15), (0.44, 0.50, 0.40), "liver"),
-    ((-0.52, -0.20, 0.20), (0.24, 0.28, 0.30), "spleen"),
-    ((0.34, -0.42, -0.35), (0.18, 0.17, 0.30), "kidneys"),
-    ((-0.36, -0.42, -0.28), (0.18, 0.17, 0.30), "kidneys"),
-    ((-0.12, 0.22, 0.66), (0.34, 0.32, 0.27), "heart"),
-)
-
-# By label: Hounsfield units; relative signal with T1 and with T2 weighting; mean uptake in SUV.
+# For labels 0 to 8 of an anatomy: Hounsfield units; relative signal with T1 and with T2 weighting; mean uptake in SUV.
 _TISSUE = {
-    #  label     HU      T1    T2    SUV
-    0: (-1000.0, 0.00, 0.00, 0.02),
-    1: (-40.0, 0.62, 0.45, 0.55),
-    2: (65.0, 0.78, 0.30, 2.20),
-    3: (52.0, 0.48, 0.72, 1.70),
-    4: (120.0, 0.40, 0.90, 3.50),
-    5: (45.0, 0.52, 0.55, 2.60),
-    6: (650.0, 0.22, 0.12, 1.00),
-    7: (-850.0, 0.02, 0.02, 0.15),
-    8: (25.0, 0.33, 0.98, 8.00),
+    "trunk": (
+        (-1000.0, 0.00, 0.00, 0.02),  # air
+        (-40.0, 0.62, 0.45, 0.55),  # body
+        (65.0, 0.78, 0.30, 2.20),  # liver
+        (52.0, 0.48, 0.72, 1.70),  # spleen
+        (120.0, 0.40, 0.90, 3.50),  # kidneys
+        (45.0, 0.52, 0.55, 2.60),  # heart
+        (650.0, 0.22, 0.12, 1.00),  # bone
+        (-850.0, 0.02, 0.02, 0.15),  # gas
+        (25.0, 0.33, 0.98, 8.00),  # lesion
+    ),
+    "head": (
+        (-1000.0, 0.00, 0.00, 0.02),  # air
+        (20.0, 0.70, 0.40, 0.60),  # scalp
+        (90.0, 0.85, 0.38, 2.00),  # white matter
+        (130.0, 0.58, 0.56, 5.50),  # grey matter
+        (5.0, 0.18, 1.00, 0.40),  # fluid
+        (10.0, 0.25, 0.95, 0.90),  # eyes
+        (900.0, 0.12, 0.08, 0.70),  # bone
+        (-900.0, 0.02, 0.02, 0.10),  # gas
+        (170.0, 0.40, 0.90, 9.00),  # lesion
+    ),
 }
+
+_GRAIN = 3.0
+"""Correlation length of a texture's field, in voxels."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a phantom depends on; shape in voxels, spacing in mm."""
+    """What a phantom depends on; shape in voxels, spacing in mm, anatomy `trunk`, `head` or `texture`."""
 
     modality: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     seed: int
     index: int
+    anatomy: str = "trunk"
+
+    @classmethod
+    def of(cls, modality: str, phantom: Mapping[str, Any], index: int) -> Recipe:
+        """The recipe of a domain's subject, from the spec's phantom section or what a plan keeps of it."""
+        shape, spacing = tuple(phantom["shape"]), tuple(float(edge) for edge in phantom["spacing"])
+        return cls(modality, shape, spacing, phantom["seed"], index, phantom["anatomy"])  # type: ignore[arg-type]
 
     @property
     def content(self) -> str:
@@ -71,6 +85,7 @@ class Recipe:
                 "spacing": list(self.spacing),
                 "seed": self.seed,
                 "index": self.index,
+                "anatomy": self.anatomy,
             }
         )
 
@@ -81,69 +96,18 @@ class Recipe:
 
 
 def anatomy(recipe: Recipe) -> NDArray[np.uint8]:
-    """The label map of a recipe's subject, shape as in the recipe; half of the subjects bear 1 to 3 lesions."""
-    rng = np.random.default_rng([recipe.seed, recipe.index, 1])
-    axes = [np.linspace(-1.05, 1.05, size, dtype=np.float32) for size in recipe.shape]
-    grid = _warp(np.meshgrid(*axes, indexing="ij"), rng)
-    girth = rng.uniform(0.84, 1.0, 2)
-    labels = np.zeros(recipe.shape, np.uint8)
-    body = (np.abs(grid[0] / girth[0]) ** 2.4 + np.abs(grid[1] / (0.86 * girth[1])) ** 2.4) < 1.0
-    labels[body & (np.abs(grid[2]) < 1.0)] = LABELS["body"]
-    inside = labels > 0
-    for centre, axes_, name in _ORGANS:
-        where = np.asarray(centre) * np.append(girth, 1.0) + rng.normal(0, 0.035, 3)
-        labels[(_ellipsoid(grid, where, np.asarray(axes_) * rng.uniform(0.82, 1.15, 3)) < 1.0) & inside] = LABELS[name]
-    _skeleton(labels, grid, girth, rng, inside)
-    for _ in range(rng.integers(1, 5)):
-        where = np.array([rng.uniform(-0.3, 0.3), rng.uniform(0.1, 0.55), rng.uniform(-0.85, -0.2)])
-        gas = (_ellipsoid(grid, where, rng.uniform(0.05, 0.14, 3)) < 1.0) & (labels == LABELS["body"])
-        labels[gas] = LABELS["gas"]
-    if rng.random() < 0.5:
-        _lesions(labels, grid, rng)
-    return labels
-
-
-def _warp(grid: list[NDArray[np.float32]], rng: np.random.Generator) -> list[NDArray[np.float32]]:
-    """A smooth individual deformation: each coordinate is moved by two plane waves of the others."""
-    moved = []
-    for axis in range(3):
-        shift = np.zeros_like(grid[axis])
-        for other in range(3):
-            if other != axis:
-                shift += rng.uniform(0.02, 0.07) * np.sin(rng.uniform(1.5, 4.0) * grid[other] + rng.uniform(0, 6.3))
-        moved.append(grid[axis] + shift)
-    return moved
-
-
-def _ellipsoid(grid: list[NDArray[np.float32]], centre: Any, half_axes: Any) -> NDArray[np.float32]:
-    """Squared elliptical distance from `centre`; below 1 inside."""
-    return sum(((grid[axis] - np.float32(centre[axis])) / np.float32(half_axes[axis])) ** 2 for axis in range(3))
-
-
-def _skeleton(labels: Any, grid: Any, girth: Any, rng: np.random.Generator, inside: Any) -> None:
-    """A spine of vertebrae and ribs on a shell below the skin."""
-    period = rng.uniform(9.0, 12.0)
-    disc = np.sin(period * grid[2]) > -0.55
-    spine = ((grid[0] / 0.13) ** 2 + ((grid[1] + 0.62 * girth[1]) / 0.15) ** 2 < 1.0) & disc
-    shell = (grid[0] / (0.86 * girth[0])) ** 2 + (grid[1] / (0.74 * girth[1])) ** 2
-    ribs = (np.abs(shell - 1.0) < 0.10) & (np.sin(period * (grid[2] + 0.35 * grid[1])) > 0.45) & (grid[2] > -0.15)
-    labels[(spine | ribs) & inside] = LABELS["bone"]
-
-
-def _lesions(labels: Any, grid: Any, rng: np.random.Generator) -> None:
-    """1 to 3 small lesions, centred in soft tissue."""
-    hosts = np.flatnonzero((labels == LABELS["body"]) | (labels == LABELS["liver"]) | (labels == LABELS["spleen"]))
-    for _ in range(rng.integers(1, 4)):
-        spot = np.unravel_index(hosts[rng.integers(len(hosts))], labels.shape)
-        centre = [float(grid[axis][spot]) for axis in range(3)]
-        lesion = _ellipsoid(grid, centre, rng.uniform(0.07, 0.15) * rng.uniform(0.8, 1.2, 3)) < 1.0
-        labels[lesion & (labels > 0) & (labels != LABELS["bone"])] = LABELS["lesion"]
+    """The label map of a recipe's subject, shape as in the recipe; a texture is all of label 1."""
+    if recipe.anatomy == "texture":
+        return np.ones(recipe.shape, np.uint8)
+    return ANATOMIES[recipe.anatomy](recipe.shape, np.random.default_rng([recipe.seed, recipe.index, 1]))
 
 
 def render(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.generic]:
     """A label map seen by the recipe's modality: int16 HU for CT, int16 arbitrary for MRI, float32 SUV for PET."""
     rng = np.random.default_rng([recipe.seed, recipe.index, {"ct": 2, "mri": 3, "pet": 4}[recipe.modality]])
-    tissue = np.array([_TISSUE[label] for label in range(9)], np.float32)
+    if recipe.anatomy == "texture":
+        return _texture(recipe)
+    tissue = np.array(_TISSUE[recipe.anatomy], np.float32)
     noise = rng.standard_normal(labels.shape, dtype=np.float32)
     if recipe.modality == "ct":
         values = tissue[:, 0] + np.where(np.arange(9) > 0, rng.normal(0, 12, 9), 0).astype(np.float32)
@@ -162,6 +126,18 @@ def render(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.generic]:
     correlated = ndimage.gaussian_filter(noise, 0.8)
     image += 0.25 * np.sqrt(np.maximum(image, 0)) * correlated / correlated.std()
     return np.maximum(image, 0).astype(np.float32)
+
+
+def _texture(recipe: Recipe) -> NDArray[np.generic]:
+    """The seed's field, stronger or weaker, with noise of the volume's own, in the modality's range of values."""
+    shared, own = np.random.default_rng([recipe.seed, 5]), np.random.default_rng([recipe.seed, recipe.index, 6])
+    field = ndimage.gaussian_filter(shared.standard_normal(recipe.shape, dtype=np.float32), _GRAIN, mode="wrap")
+    field /= field.std()
+    image = np.float32(own.uniform(0.5, 1.5)) * field + 0.3 * own.standard_normal(recipe.shape, dtype=np.float32)
+    if recipe.modality == "pet":
+        return (3 * np.exp(0.5 * image)).astype(np.float32)
+    middle, spread = (0, 300) if recipe.modality == "ct" else (1000, 200)
+    return np.clip(middle + spread * image, -1024, 3071).round().astype(np.int16)
 
 
 def _bias_field(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -97,10 +97,9 @@ def _phantoms(name: str, domain: Domain) -> DomainData:
 
     given = domain.source.phantom
     assert given is not None
-    shape, spacing = (given.shape[0], given.shape[1], given.shape[2]), tuple(float(edge) for edge in given.spacing)
-    records = []
+    made, records = given.model_dump(), []
     for index in range(given.count):
-        recipe = Recipe(domain.modality, shape, spacing, given.seed, index)  # type: ignore[arg-type]
+        recipe = Recipe.of(domain.modality, made, index)
         path = f"phantom/{name}/{index}"
         records.append(VolumeRecord(path, recipe.subject, recipe.content, recipe.shape, recipe.spacing))
     return DomainData(tuple(records))

@@ -273,9 +273,7 @@ def _source_file(entry: dict[str, Any], store: Path, locations: Locations) -> Pa
     if phantom:
         from runners.data.phantom import Recipe, write_phantom
 
-        modality = entry["preprocessing"]["modality"]
-        shape, spacing = tuple(phantom["shape"]), tuple(float(edge) for edge in phantom["spacing"])
-        recipe = Recipe(modality, shape, spacing, phantom["seed"], phantom["index"])  # type: ignore[arg-type]
+        recipe = Recipe.of(entry["preprocessing"]["modality"], phantom, phantom["index"])
         if recipe.content != entry["content"]:
             raise InputError("this mixlang makes other phantoms than the plan names", "Run 'mixlang run SPEC' again.")
         return write_phantom(recipe, store)[0]

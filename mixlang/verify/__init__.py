@@ -1,0 +1,8 @@
+"""What held-out runs prove: predictions against measurements, the mixture against its rivals, and what that means."""
+
+from mixlang.verify.agreement import agreement
+from mixlang.verify.improvement import Rival, improvement
+from mixlang.verify.regret import regret
+from mixlang.verify.verdict import verdict
+
+__all__ = ["Rival", "agreement", "improvement", "regret", "verdict"]

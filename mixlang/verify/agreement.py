@@ -1,0 +1,107 @@
+"""How well the laws predicted runs that the fit never saw, and whether their intervals are as wide as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixlang.laws import Fit
+
+Floats = NDArray[np.float64]
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Levels at which intervals are held against what was measured."""
+
+
+def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
+    """Predicted against measured losses over every held-out (run, domain).
+
+    Args:
+        runs: rows with `amounts` and `losses` by domain, `mixture`, `seed`; none was used in the fit.
+
+    Returns:
+        `pooled` and, by domain, `domains`: Pearson r and Spearman rank correlation (null with fewer than 3 values or no
+        spread), `mean_relative_error`, mean signed `bias` (predicted less measured, relative), `count`, `spread` (the
+        standard deviation of the measured log loss between mixtures and budgets), `noise` (between seeds, likewise) and
+        `coverage`, the part of the measured losses inside prediction intervals of each level. Pooled r flatters when
+        domains differ in the scale of their loss, hence both.
+        `supported`: the same, pooled, over the pairs whose domain had at least the smallest share its law was fitted
+        on; elsewhere a law says nothing.
+        `points`: each pair with `predicted`, its 90 % interval `low` to `high`, `measured`, `supported`.
+    """
+    names = list(laws.names)
+    amounts = np.array([[run["amounts"][name] for name in laws.domains] for run in runs], float)
+    measured = np.array([[run["losses"][name] for name in names] for run in runs], float)
+    predicted, deviation = laws.predict(amounts), laws.deviation(amounts)
+    supported = _supported(laws, amounts)
+    groups = np.unique(amounts, axis=0, return_inverse=True)[1].reshape(-1)
+    low, high = laws.prediction_interval(amounts)
+    errors = np.log(measured / predicted) / deviation
+
+    def summary(rows: Any, columns: Any) -> dict[str, Any]:
+        return _agreement(predicted[rows, columns], measured[rows, columns], errors[rows, columns])
+
+    everything = slice(None), slice(None)
+    domains = {}
+    for index, name in enumerate(names):
+        noise, spread = _components(np.log(measured[:, index]), groups)
+        domains[name] = summary(slice(None), index) | {"spread": spread, "noise": noise}
+    return {
+        "pooled": summary(*everything),
+        "supported": summary(*np.nonzero(supported)) if supported.any() else None,
+        "domains": domains,
+        "points": [
+            {
+                "mixture": run["mixture"],
+                "budget": run["budget_asked"],
+                "seed": run["seed"],
+                "domain": name,
+                "predicted": float(predicted[row, column]),
+                "low": float(low[row, column]),
+                "high": float(high[row, column]),
+                "measured": float(measured[row, column]),
+                "supported": bool(supported[row, column]),
+            }
+            for row, run in enumerate(runs)
+            for column, name in enumerate(names)
+        ],
+    }
+
+
+def _supported(laws: Fit, amounts: Floats) -> NDArray[np.bool_]:
+    """Whether each run's share of a loss's own domain is one at which that loss's law was observed."""
+    shares = amounts / amounts.sum(axis=1, keepdims=True)
+    columns = [
+        np.ones(len(shares), bool) if law.law.own is None else shares[:, law.law.own] >= law.least_share * (1 - 1e-6)
+        for law in laws.laws
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _components(logs: Floats, groups: NDArray[np.int64]) -> tuple[float | None, float]:
+    """Deviation of log losses within groups (None without replicates) and of the groups' means."""
+    count = np.bincount(groups)
+    means = np.bincount(groups, logs) / count
+    freedom = int((count - 1).sum())
+    within = float(np.sqrt(np.sum((logs - means[groups]) ** 2) / freedom)) if freedom else None
+    return within, float(means.std(ddof=1)) if len(means) > 1 else 0.0
+
+
+def _agreement(predicted: Floats, measured: Floats, errors: Floats) -> dict[str, Any]:
+    """`errors`: log errors in units of their predicted deviation."""
+    from scipy.stats import norm, spearmanr
+
+    predicted, measured, errors = predicted.ravel(), measured.ravel(), errors.ravel()
+    relative = (predicted - measured) / measured
+    told = len(measured) > 2 and np.ptp(predicted) > 0 and np.ptp(measured) > 0
+    return {
+        "pearson_r": float(np.corrcoef(predicted, measured)[0, 1]) if told else None,
+        "spearman": float(spearmanr(predicted, measured).statistic) if told else None,
+        "mean_relative_error": float(np.abs(relative).mean()),
+        "bias": float(relative.mean()),
+        "count": len(measured),
+        "coverage": {f"{level:g}": float(np.mean(np.abs(errors) <= norm.ppf((1 + level) / 2))) for level in LEVELS},
+    }

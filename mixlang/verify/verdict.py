@@ -1,0 +1,128 @@
+"""What the verification means, in sentences: better, worse or no difference shown, and whether there was anything to gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_SMALL = 0.01
+"""Gains below this part of the objective are not worth a mixture of one's own."""
+
+
+def verdict(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Findings of a verification, the most important first.
+
+    Args:
+        document: verification.json with its improvements, regret and agreement; allocation: allocation.json.
+
+    Returns:
+        For each finding `about` (gain, rival, weakest, regret, prediction), `finding` (better, worse, open, none, held,
+        missed) and `says`, a sentence.
+    """
+    found = []
+    if _nothing_to_gain(document, allocation):
+        found.append(
+            {
+                "about": "gain",
+                "finding": "none",
+                "says": "There is nothing to gain here: neither the laws nor the measurements tell the allocated mixture "
+                "from proportional sampling"
+                + (", whose shares lie in the intervals of all optimal ones" if _within(allocation) else "")
+                + ". Train on what there is.",
+            }
+        )
+    for budget, rivals in document["improvements"].items():
+        found += [_against(int(budget), name, change) for name, change in rivals.items()]
+        found.append(_weakest(int(budget), rivals))
+    found += [_regret(int(budget), entry) for budget, entry in document["regret"].items()]
+    return [*found, _prediction(document["agreement"])]
+
+
+def _nothing_to_gain(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> bool:
+    """Whether proportional sampling was measured and no gain over it is shown, predicted or measured."""
+    rivals = [
+        found["proportional"]["overall"] for found in document["improvements"].values() if "proportional" in found
+    ]
+    if not rivals or any(change["low"] is None for change in rivals):
+        return False
+    target = allocation["target"]
+    predicted = {"corrected": 1 - target["objective"] / target["baselines"]["proportional"]["objective"]}
+    if target.get("intervals"):
+        predicted = target["intervals"]["gains"]["proportional"]
+    shown = predicted["corrected"] >= _SMALL and predicted.get("interval", [1.0])[0] > 0
+    return not shown and all(change["high"] >= 0 for change in rivals)
+
+
+def _within(allocation: Mapping[str, Any]) -> bool:
+    """Whether proportional shares lie in the intervals of all optimal ones."""
+    target = allocation["target"]
+    sure, proportional = target.get("intervals"), target["baselines"]["proportional"]["shares"]
+    return bool(sure) and all(low <= proportional[name] <= high for name, (low, high) in sure["shares"].items())
+
+
+def finding(change: Mapping[str, Any]) -> str:
+    """better or worse where the interval says so whole, open otherwise; changes of losses, so negative is better."""
+    if change["low"] is None:
+        return "open"
+    return "better" if change["high"] < 0 else "worse" if change["low"] > 0 else "open"
+
+
+def _against(budget: int, name: str, change: Mapping[str, Any]) -> dict[str, str]:
+    overall, kind = change["overall"], finding(change["overall"])
+    size = f"{abs(overall['mean']):.1%} {'below' if overall['mean'] < 0 else 'above'}"
+    words = {"better": "better", "worse": "worse", "open": "no difference shown"}
+    if overall["low"] is None:
+        sure = "one seed, so nobody knows whether that means anything"
+    else:
+        sure = f"95 % interval {overall['low']:+.1%} to {overall['high']:+.1%} over {overall['seeds']} seeds: {words[kind]}"
+    says = f"At {budget:,} samples the allocated mixture's objective is {size} that of {name} ({sure})."
+    times = change["data"]["objective"]
+    if kind == "better":
+        needs = (
+            f"{times:.2g} times the samples"
+            if times is not None
+            else "more than 1,000 times the samples, if any number"
+        )
+        says += f" By the laws, {name} would need {needs} to reach it."
+    return {"about": "rival", "finding": kind, "says": says}
+
+
+def _weakest(budget: int, rivals: Mapping[str, Any]) -> dict[str, str]:
+    """The domain that gained least over proportional sampling, or over the first rival."""
+    rival = "proportional" if "proportional" in rivals else next(iter(rivals))
+    domains = rivals[rival]["domains"]
+    name = max(domains, key=lambda item: domains[item]["mean"])
+    change = domains[name]
+    sure = "" if change["low"] is None else f" (95 % interval {change['low']:+.1%} to {change['high']:+.1%})"
+    says = f"The weakest domain at {budget:,} samples is {name}: its loss changes by {change['mean']:+.1%}{sure} against {rival}."
+    return {"about": "weakest", "finding": finding(change), "says": says}
+
+
+def _regret(budget: int, entry: Mapping[str, Any]) -> dict[str, str]:
+    count = len(entry["objectives"])
+    says = f"Of {count} mixtures trained at {budget:,} samples the allocated one ranks {entry['rank']}."
+    fair = entry["corrected"]
+    if fair is None:
+        says += f" It is {entry['to_best']['mean']:+.1%} from the best other ({entry['best']}), with one seed."
+        return {"about": "regret", "finding": "open", "says": says}
+    kind = finding(fair)
+    words = {"better": "below it", "worse": "short of it", "open": "not told from it"}
+    says += (
+        f" Against the best of the others, chosen for each seed by the other seeds, its objective is {fair['mean']:+.1%} "
+        f"(95 % interval {fair['low']:+.1%} to {fair['high']:+.1%}; noise between seeds {entry['noise']:.1%}): {words[kind]}."
+    )
+    return {"about": "regret", "finding": kind, "says": says}
+
+
+def _prediction(agreement: Mapping[str, Any]) -> dict[str, str]:
+    pooled = agreement["pooled"]
+    told = [
+        (name, entry["pearson_r"]) for name, entry in agreement["domains"].items() if entry["pearson_r"] is not None
+    ]
+    says = f"The laws predicted held-out losses with a mean relative error of {pooled['mean_relative_error']:.1%}"
+    if told and pooled["pearson_r"] is not None:
+        name, least = min(told, key=lambda item: item[1])
+        says += f"; r is {pooled['pearson_r']:.3f} over all, and within domains {least:.3f} ({name}) or more"
+    covered = pooled["coverage"]["0.9"]
+    says += f". {covered:.0%} of the losses lie in their 90 % intervals."
+    return {"about": "prediction", "finding": "held" if covered >= 0.8 else "missed", "says": says}

@@ -1,0 +1,103 @@
+"""The runs that put a study to the proof: the allocated mixture, its rivals and a grid, at budgets never fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixlang.laws import Fit
+from mixlang.plan.build import Plan, Run
+from mixlang.plan.design import whole_mixture
+from mixlang.verify import Rival, agreement, improvement, regret, verdict
+from mixlang.verify.objective import Objective
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of one mixture at one holdout budget; `grid` tells the mixtures of the grid from the rivals."""
+
+    budget: int
+    mixture: str
+    grid: bool
+    run: Run
+
+
+def trials(plan: Plan, allocation: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Trial]:
+    """What is to be trained, budget by budget: allocation, rivals and, where there is one, the grid.
+
+    Args:
+        allocation: allocation.json; settings: settings/verify.json.
+    """
+    found = []
+    batch = plan.training["recipe"]["batch_size"]
+    for budget, solved in allocation["holdout"].items():
+        rivals = {"allocated": solved["shares"]}
+        rivals |= {kind: solved["baselines"][kind]["shares"] for kind in settings["baselines"]}
+        groups = ((rivals, settings["seeds"], False), (solved.get("grid", {}), settings["grid_seeds"], True))
+        for mixtures, seeds, in_grid in groups:
+            for mixture, shares in mixtures.items():
+                amounts = whole_mixture(shares, allocation["costs"], int(budget), batch)
+                for seed in range(seeds):
+                    run = plan.run(f"verify {mixture}", amounts, seed)
+                    found.append(Trial(int(budget), mixture, in_grid, run))
+    return found
+
+
+def verification(
+    rows: Mapping[str, Mapping[str, Any]],
+    wanted: Sequence[Trial],
+    laws: Fit,
+    allocation: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The document of the verification: its runs, and what `mixlang.verify` says of them.
+
+    Args:
+        rows: results by run key.
+    """
+    table = [
+        {
+            **rows[trial.run.key],
+            "mixture": trial.mixture,
+            "budget_asked": trial.budget,
+            "grid": trial.grid,
+            "kind": f"verify {trial.mixture}",
+        }
+        for trial in wanted
+    ]
+    document: dict[str, Any] = {"version": 2, "domains": list(laws.domains), "runs": table}
+    if not table:
+        return document
+    document["agreement"] = agreement(table, laws)
+    document["improvements"], document["regret"] = {}, {}
+    for budget, solved in allocation["holdout"].items():
+        held = [row for row in table if row["budget_asked"] == int(budget)]
+        objective = Objective.of(laws.names, solved)
+        ours = _losses(held, "allocated", laws)
+        document["improvements"][budget] = {
+            name: improvement(ours, Rival(_losses(held, name, laws), _amounts(held, name, laws)), laws, objective)
+            for name in settings["baselines"]
+        }
+        if any(row["grid"] for row in held):
+            seeds = min(settings["seeds"], settings["grid_seeds"])
+            others = {row["mixture"]: _losses(held, row["mixture"], laws)[:seeds] for row in held}
+            del others["allocated"]
+            document["regret"][budget] = regret(ours[:seeds], others, objective)
+    document["verdict"] = verdict(document, allocation)
+    return document
+
+
+def _losses(rows: Rows, mixture: str, laws: Fit) -> Any:
+    """Losses of a mixture's runs by seed, shape (seeds, losses)."""
+    mine = sorted((row for row in rows if row["mixture"] == mixture), key=lambda row: row["seed"])
+    return np.array([[row["losses"][name] for name in laws.names] for row in mine], float)
+
+
+def _amounts(rows: Rows, mixture: str, laws: Fit) -> Any:
+    amounts = next(row["amounts"] for row in rows if row["mixture"] == mixture)
+    return np.array([amounts[name] for name in laws.domains], float)
