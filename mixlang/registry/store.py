@@ -7,91 +7,19 @@ it all (mixlang.registry.index).
 from __future__ import annotations
 
 import contextlib
-import copy
-import functools
-import os
 import re
-import shutil
-import tempfile
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from mixlang.errors import InputError, StageError
-from mixlang.registry.lifecycle import LATEST, Deprecation, Lifecycle, State, Status, version_number, wrong_tag
-from mixlang.registry.manifest import MANIFEST, damage, manifest_of
+from mixlang.registry.lifecycle import LATEST, Lifecycle, State, version_number, wrong_tag
+from mixlang.registry.manifest import damage
+from mixlang.registry.mixture import Deprecated, Mixture, NotPublished, read_mixture
+from mixlang.registry.placing import place
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-
-_ASIDE = ".publishing-"
-
-_LEFT_BEHIND = 600.0
-"""Seconds after which a folder that a publisher was writing, which takes it well under one, is swept away."""
-
-
-class NotPublished(InputError, KeyError):
-    """There is no such mixture or version."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class Deprecated(UserWarning):
-    """A mixture was asked for that is not to be used any more."""
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """A published version.
-
-    Attributes:
-        budget: what the shares are of, in `unit` (cost-weighted where the spec gives costs).
-        shares: of the budget, by domain, summing to 1; amounts: samples of each domain at the budget.
-        status: `candidate` (nothing measured, or measured to be worse than a baseline, and nobody has vouched for it),
-            `published` or `deprecated`.
-        tags: set by people; `latest` is not among them.
-        supersedes: number of the version before it; deprecation: None unless deprecated.
-        facts: everything `mixture.yaml` says.
-        folder: where the version lies.
-    """
-
-    name: str
-    version: int
-    budget: float
-    unit: str
-    shares: dict[str, float]
-    amounts: dict[str, int]
-    status: Status
-    tags: tuple[str, ...]
-    supersedes: int | None
-    deprecation: Deprecation | None
-    facts: dict[str, Any]
-    folder: Path
-
-    @property
-    def label(self) -> str:
-        """`name@vK`."""
-        return f"{self.name}@v{self.version}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """What `mixture.yaml` says, with status and tags as they are now."""
-        gone = self.deprecation
-        by = None if gone is None or gone.superseded_by is None else f"v{gone.superseded_by}"
-        later = {} if gone is None else {"superseded_by": by, "reason": gone.reason, "deprecated": gone.date}
-        return {**self.facts, "status": self.status, "tags": list(self.tags), **later}
-
-    def warning(self) -> str:
-        """That the version is deprecated, in words; empty where it is not."""
-        if self.deprecation is None:
-            return ""
-        by, reason = self.deprecation.superseded_by, self.deprecation.reason
-        instead = f"; use {self.name}@v{by}" if by else ""
-        return f"{self.label} is deprecated{f' ({reason})' if reason else ''}{instead}"
 
 
 @dataclass(frozen=True)
@@ -190,29 +118,7 @@ class Registry:
         return name, number
 
     def _read(self, name: str, version: int, state: State | None = None) -> Mixture:
-        folder = self.folder_of(name, version)
-        path = folder / "mixture.yaml"
-        now = state or self.lifecycle(name).state()
-        try:
-            facts = _facts(path, path.stat().st_mtime_ns)
-            return Mixture(
-                name,
-                version,
-                facts["budget"],
-                facts.get("unit", "samples"),
-                dict(facts["shares"]),
-                dict(facts["amounts"]),
-                now.status(version, facts.get("status", "candidate")),
-                now.tags_of(version),
-                version_number(str(facts.get("supersedes"))),
-                now.deprecations.get(version),
-                facts,
-                folder,
-            )
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{path} cannot be read: {error}", "See what is damaged with 'mixlang registry verify'."
-            ) from error
+        return read_mixture(self.folder_of(name, version), name, version, state or self.lifecycle(name).state())
 
     def publish(self, name: str, content: str, render: Callable[[int], Mapping[str, bytes]]) -> tuple[Mixture, bool]:
         """Add a version, unless the newest one has the same content.
@@ -242,36 +148,12 @@ class Registry:
                     return newest, False
             number = versions[-1] + 1 if versions else 1
             try:
-                if self._place(folder, number, render(number)):
+                if place(folder, number, render(number)):
                     refresh(self)
                     return self._read(name, number), True
             except OSError as error:
                 hint = "Free disk space or mend the permissions, then run the same command again."
                 raise StageError(f"could not publish to {folder}: {error.strerror or error}", hint) from error
-
-    @staticmethod
-    def _place(folder: Path, number: int, files: Mapping[str, bytes]) -> bool:
-        """Write a version aside and rename it into place; False when the number is taken."""
-        folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=folder))
-        try:
-            listed = {**files, MANIFEST: manifest_of(files)}
-            for filename, data in listed.items():
-                with (aside / filename).open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            aside.chmod(0o755)
-            try:
-                aside.rename(folder / f"v{number}")
-            except OSError:
-                if (folder / f"v{number}").exists():
-                    return False
-                raise
-            return True
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
     def tag(self, reference: str, tag: str) -> Mixture:
         """Let a tag name a version, whatever it named before. A candidate becomes a published version by it.
@@ -353,28 +235,3 @@ class Registry:
     def damage(self, mixture: Mixture) -> list[str]:
         """What is wrong with a version's files: changed, missing, not listed; empty when it is as published."""
         return damage(mixture.folder)
-
-
-@functools.lru_cache(maxsize=4096)
-def _parsed(path: Path, _changed: int) -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    value = yaml.load(path.read_text(encoding="utf-8"), loader)
-    if not isinstance(value, dict):
-        raise ValueError("it does not hold keys and values")
-    return value
-
-
-def _facts(path: Path, changed: int) -> dict[str, Any]:
-    """What a mixture.yaml says. A version never changes, so that it is parsed once; `changed` is when it did all the same."""
-    return copy.deepcopy(_parsed(path, changed))
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what publishers that were killed have left half-written."""
-    for path in folder.glob(f"{_ASIDE}*"):
-        try:
-            old = time.time() - path.stat().st_mtime > _LEFT_BEHIND
-        except FileNotFoundError:
-            continue
-        if old:
-            shutil.rmtree(path, ignore_errors=True)
