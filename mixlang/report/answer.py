@@ -26,7 +26,7 @@ def answer_section(results: Results) -> list[str]:
         word = "lower" if change["mean"] < 0 else "higher"
         text.append(
             f'<p class="lead">Measured at the held-out budget of {int(budget):,} samples over {change["seeds"]} seeds: '
-            f"mean relative loss <b>{abs(change['mean']):.1%} {word}</b> than {against}{interval}.</p>"
+            f"the objective is <b>{abs(change['mean']):.1%} {word}</b> than with {against}{interval}.</p>"
         )
     if not results.verification["runs"]:
         text.append('<p class="lead"><b>Not verified:</b> the spec holds out no budget.</p>')

@@ -40,7 +40,7 @@ def provenance_section(results: Results) -> list[str]:
 
 def _commit(state: Mapping[str, Any]) -> str:
     if state["commit"] is None:
-        return "not under git"
+        return "nothing committed yet" if state["dirty"] else "not under git"
     return f"git commit {state['commit'][:16]}" + (" with uncommitted changes" if state["dirty"] else "")
 
 

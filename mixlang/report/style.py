@@ -24,13 +24,13 @@ svg .grid { stroke: var(--line); stroke-width: 1 } svg .cell { stroke: var(--lin
 .scroll { overflow-x: auto; max-width: 100% } table { border-collapse: collapse; margin: .6rem 0; overflow-wrap: normal }
 th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top }
 th:first-child, td:first-child { text-align: left } tbody th { font-weight: 400 }
-thead th { font-weight: 600; background: var(--panel); white-space: nowrap } .text th, .text td { text-align: left }
+thead th { font-weight: 600; background: var(--panel) } .text th, .text td { text-align: left }
 thead button { all: unset; cursor: pointer } thead button:focus-visible { outline: 2px solid var(--link) }
-thead button::after { content: " \\2195"; color: var(--soft) } th[aria-sort=ascending] button::after { content: " \\2191" }
-th[aria-sort=descending] button::after { content: " \\2193" }
+thead button::after { content: "\\a0\\2195"; color: var(--soft) } th[aria-sort=ascending] button::after { content: "\\a0\\2191" }
+th[aria-sort=descending] button::after { content: "\\a0\\2193" }
 pre { background: var(--panel); padding: .8rem; overflow-x: auto; overflow-wrap: normal }
 .key { margin-right: 1rem; white-space: nowrap } ul { padding-left: 1.2rem }
-@media (max-width: 600px) { table { font-size: .88rem } th, td { padding: .25rem .4rem } thead th { white-space: normal } }
+@media (max-width: 600px) { table { font-size: .88rem } th, td { padding: .25rem .4rem } }
 @media print { body { max-width: none; padding: 0; font-size: 12px } h2, h3 { break-after: avoid } nav { display: none }
  figure, tr { break-inside: avoid } thead button::after { content: "" } pre { white-space: pre-wrap }
  .scroll { overflow: visible } }
