@@ -11,6 +11,7 @@ from mixlang.errors import InputError, MixlangError
 from mixlang.files import read_json, write_json
 from mixlang.hardware import cores
 from mixlang.plan.build import Compiled, compile_plan, unusable
+from mixlang.plan.downstream import task_problems
 from mixlang.plan.manifest import DataManifest, in_two_domains
 from mixlang.plan.pipeline import register
 from mixlang.plan.split import Unsplittable
@@ -98,15 +99,20 @@ def _compiled(loaded: LoadedSpec, workspace: Workspace) -> tuple[DataManifest, C
     lost = _unusable(loaded, manifest)
     if lost:
         raise SpecError(lost)
+    manifest = _annotated(loaded, manifest, locations, workspace)
     try:
         compiled = compile_plan(loaded.spec, manifest)
     except Unsplittable as error:
         path = ("domains", error.domain, "source")
         raise SpecError([loaded.marked.diagnostic("MX0305", path, str(error), error.hint, key=True)]) from error
     crops = {name: data["crops"] for name, data in compiled.settings["allocate"]["available"].items()}
-    impossible = infeasible(loaded.spec, crops)
-    if impossible:
-        raise SpecError([loaded.marked.diagnostic(code, path, text, help) for code, path, text, help in impossible])
+    problems = [
+        loaded.marked.diagnostic(code, path, text, help) for code, path, text, help in infeasible(loaded.spec, crops)
+    ]
+    for code, path, text, help in task_problems(loaded.spec, compiled.settings["downstream"]):
+        problems.append(loaded.marked.diagnostic(code, path, text, help, key=code == "MX0312"))
+    if problems:
+        raise SpecError(problems)
     return manifest, compiled
 
 
@@ -129,6 +135,31 @@ def _unusable(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnostic]:
         )
         for name, message in in_two_domains(manifest).items()
     ]
+
+
+def _annotated(loaded: LoadedSpec, manifest: DataManifest, locations: Locations, workspace: Workspace) -> DataManifest:
+    """The manifest with what the labels of downstream tasks say.
+
+    Raises:
+        SpecError: labels that cannot be used.
+    """
+    if not loaded.spec.downstream.tasks:
+        return manifest
+    from runners.data.labels import UnusableLabels, annotate
+
+    progress = Progress("labels")
+    try:
+        return annotate(
+            loaded.spec,
+            manifest,
+            locations,
+            workspace.store,
+            cores(),
+            lambda done, total: progress.count(done, total, "label maps"),
+        )
+    except UnusableLabels as error:
+        place: Path_ = ("downstream", "tasks", error.task, error.key)
+        raise SpecError([loaded.marked.diagnostic("MX0311", place, str(error), error.hint)]) from error
 
 
 def _idle_patterns(loaded: LoadedSpec, manifest: DataManifest, locations: Locations) -> list[Diagnostic]:

@@ -12,13 +12,12 @@ from mixlang.files import read_json
 from mixlang.hardware import cores
 from mixlang.plan.changes import Before, Reasons, grouped, touched
 from mixlang.plan.cost import flops_per_sample
-from mixlang.plan.pipeline import READS, STAGES, WRITES
+from mixlang.plan.pipeline import READS, SETTINGS, STAGES, WRITES
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec.quantities import show_bytes
 from runners.compiler import CompiledStudy
 from runners.estimate import estimate, over_limits, work_of
 
-_SETTINGS = ("prepare", "fit", "allocate", "verify", "publish")
 _SHOWN = 12
 """Reasons listed for people; the JSON has them all."""
 
@@ -67,7 +66,7 @@ def _before(study: Study) -> Before:
     from runners.status import planned_before
 
     settings = {}
-    for name in _SETTINGS:
+    for name in SETTINGS:
         try:
             settings[name] = read_json(study.file(f"settings/{name}.json"))
         except InputError:
@@ -164,6 +163,10 @@ def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:
         print("\nwhat it means")
     for finding in verification.get("verdict", []):
         print(textwrap.fill(finding["says"], 118, initial_indent="  - ", subsequent_indent="    "))
+    for name, task in read_json(study.file("downstream.json"))["tasks"].items():
+        print(f"\n{name} ({task['kind']} of {task['domain']})")
+        for sentence in task["sentences"]:
+            print(f"  {sentence}")
     print(f"\nreport:  {study.file('report.html')}")
     print(f"version: {workspace.registry / published['name'] / ('v' + str(published['version']))}")
     print(f"took {duration(seconds)}")

@@ -32,6 +32,7 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
     settings = read_json(study.file("settings/publish.json"))
     allocation, laws = read_json(study.file("allocation.json")), read_json(study.file("fit.json"))
     verification, runs = read_json(study.file("verification.json")), read_json(study.file("runs.json"))
+    downstream = read_json(study.file("downstream.json"))
     problem = read_json(study.file("settings/allocate.json"))
     losses = losses_csv(runs["domains"], [*runs["runs"], *verification["runs"]])
     target = allocation["target"]
@@ -47,6 +48,7 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
         "predicted_losses": {name: float(f"{loss:.6g}") for name, loss in target["predicted"].items()},
         "laws": {name: law["family"] for name, law in laws["laws"].items()},
         "verified": summary(verification),
+        **({"downstream": downstream_facts(downstream)} if downstream["tasks"] else {}),
     }
     content = content_of(core, laws, losses, problem)
     registry = Registry(workspace.registry)
@@ -74,6 +76,7 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
             "plan.json": study.file("plan.json").read_bytes(),
             "certificate.json": _json({"target": target, "holdout": allocation["holdout"]}),
             "verification.json": _json(verification),
+            **({"downstream.json": _json(downstream)} if downstream["tasks"] else {}),
             "provenance.json": _json(origin),
             "report.html": render_report(study.build, label, published, origin).encode(),
         }
@@ -136,6 +139,21 @@ def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def downstream_facts(document: dict[str, Any]) -> dict[str, Any]:
+    """The downstream tasks in a few numbers: with all the labels there are, each encoder's main score, and the sentences."""
+    tasks = {}
+    for name, task in document["tasks"].items():
+        score = "auroc" if task["kind"] == "classification" else "dice"
+        most = max(item["labels"] for item in task["results"])
+        scores: dict[str, dict[str, float | None]] = {}
+        for item in task["results"]:
+            if item["labels"] == most:
+                mean = item[score]["mean"]
+                scores.setdefault(item["mode"], {})[item["encoder"]] = None if mean is None else round(mean, 4)
+        tasks[name] = {"kind": task["kind"], "domain": task["domain"], score: scores, "said": task["sentences"]}
+    return {"budget": document["budget"], "said": document["sentences"], "tasks": tasks}
+
+
 def losses_csv(domains: list[str], rows: list[dict[str, Any]]) -> str:
     """A row a run: what it is, its samples of each domain, its loss on each."""
     out = io.StringIO()
@@ -163,7 +181,7 @@ def _json(value: Any) -> bytes:
 def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
     loaded = study.load()
     plan = Plan.read(study.file("plan.json"))
-    names = ("data", "plan", "runs", "fit", "allocation", "verification")
+    names = ("data", "plan", "runs", "fit", "allocation", "verification", "downstream")
     inputs = [
         study.spec,
         *(base.resolve() for base in loaded.bases),

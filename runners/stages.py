@@ -15,9 +15,10 @@ from mixlang.console import Progress, say
 from mixlang.errors import InputError, MixlangError, crash
 from mixlang.files import read_json, write_json, write_text
 from mixlang.hardware import cores
-from mixlang.plan.build import Plan, compile_plan, unusable
+from mixlang.plan.build import Plan, Run, compile_plan, unusable
 from mixlang.plan.cost import held_out_work
 from mixlang.plan.design import grid_points
+from mixlang.plan.downstream import task_problems
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec.locations import Locations
@@ -58,6 +59,8 @@ def plan(context: Context) -> None:
     for message in unusable(manifest, loaded.spec.data.max_quarantined).values():
         raise InputError(message, "Mend or exclude the files.")
     compiled = compile_plan(loaded.spec, manifest)
+    for _, _, message, hint in task_problems(loaded.spec, compiled.settings["downstream"]):
+        raise InputError(message, hint)
     for name, settings in compiled.settings.items():
         context.write(f"settings/{name}.json", settings)
     context.write("plan.json", compiled.plan.as_dict())
@@ -211,6 +214,47 @@ def verify(context: Context) -> None:
         say(f"  verify: {finding['says']}")
 
 
+def downstream(context: Context) -> None:
+    """The encoders of the verification runs on tasks with labels."""
+    from runners.downstream.stage import run_tasks
+    from runners.sweep import Sweep
+
+    settings = context.read("settings/downstream.json")
+    path = context.study.file("plan.json")
+    compiled = Plan.read(path)
+
+    def retrain(runs: list[Run]) -> None:
+        launch = context.study.load().spec.launch
+        Sweep(compiled, path, runs, _store(context), launch, "encoders").execute()
+
+    asked = os.environ.get("MIXLANG_JOBS")
+    document = run_tasks(
+        settings,
+        compiled,
+        context.read("verification.json"),
+        _known_tasks(context),
+        context.workspace.store,
+        Locations.of(context.workspace.root),
+        lambda: prepared(context, compiled),
+        retrain,
+        int(asked) if asked else None,
+    )
+    context.write("downstream.json", document)
+    if not document["tasks"]:
+        say("  downstream: no task is declared")
+    for sentence in document["sentences"]:
+        say(f"  downstream: {sentence}")
+
+
+def _known_tasks(context: Context) -> dict[str, Any]:
+    """The tasks of the committed document, so that what has not changed is not trained again without a store."""
+    try:
+        tasks = context.read("downstream.json")["tasks"]
+        return tasks if isinstance(tasks, dict) else {}
+    except (InputError, KeyError, TypeError):
+        return {}
+
+
 def report(context: Context) -> None:
     """The page a stranger can judge the mixture from, and what DVC shows of the results."""
     from mixlang.report.figures import curves, held_out, metrics
@@ -249,6 +293,7 @@ STAGES: dict[str, Callable[[Context], None]] = {
     "fit": fit,
     "allocate": allocate,
     "verify": verify,
+    "downstream": downstream,
     "report": report,
     "publish": publish,
 }

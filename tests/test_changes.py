@@ -63,10 +63,26 @@ def test_the_stages_a_change_touches(tmp_path):
         return stages(tmp_path, SMALL_SPEC.replace(old, new, 1), untrained)
 
     assert after("name: small", "name: small  # comment") == set()
-    assert after("repetition: 400", "repetition: 300") == {"plan", "allocate", "verify", "report", "publish"}
-    assert after("seeds: 2}", "seeds: 3}") == {"plan", "verify", "report", "publish"}
-    assert after("640, 960", "640, 800, 960", 2) == {"plan", "sweep", "fit", "allocate", "verify", "report", "publish"}
-    everything = {"plan", "prepare", "sweep", "fit", "allocate", "verify", "report", "publish"}
+    assert after("repetition: 400", "repetition: 300") == {
+        "plan",
+        "allocate",
+        "verify",
+        "downstream",
+        "report",
+        "publish",
+    }
+    assert after("seeds: 2}", "seeds: 3}") == {"plan", "verify", "downstream", "report", "publish"}
+    assert after("640, 960", "640, 800, 960", 2) == {
+        "plan",
+        "sweep",
+        "fit",
+        "allocate",
+        "verify",
+        "downstream",
+        "report",
+        "publish",
+    }
+    everything = {"plan", "prepare", "sweep", "fit", "allocate", "verify", "downstream", "report", "publish"}
     assert after("spacing: [1, 1, 1]", "spacing: [2, 2, 2]", 10) == everything
 
 
@@ -146,10 +162,11 @@ def test_plan_says_what_runs_why_and_what_it_costs(workspace):
         "fit",
         "allocate",
         "verify",
+        "downstream",
         "report",
         "publish",
     ]
-    assert {stage["name"]: stage["after"] for stage in found["stages"]}["report"] == ["verify"]
+    assert {stage["name"]: stage["after"] for stage in found["stages"]}["report"] == ["downstream"]
     assert all(stage["runs"] for stage in found["stages"])
     after = {path: path.read_bytes() for path in sorted((workspace / "build").rglob("*")) if path.is_file()}
     assert before == after

@@ -382,3 +382,22 @@ def test_a_fitted_law_reports_its_floor():
     fitted = FittedLaw("x", law, np.array([-1.0, -1.0, -2.0, 0.07]), 100.0, 0, 0, {}, 1, 0, 0.0, np.zeros((0, 4)))
     assert fitted.floor == 0.07
     assert fitted.predict(np.array([[1e12]]))[0] == pytest.approx(0.07, rel=1e-2)
+
+
+def test_runs_on_other_domains_alone_count_only_where_they_help_mixtures():
+    """A network that never saw a domain may be in another state than the mixtures the laws are for."""
+
+    def two_states(amounts):
+        losses = truth(amounts)
+        unseen = (amounts == 0) & ((amounts > 0).sum(axis=1, keepdims=True) == 1)
+        return np.where(unseen, 0.3 + 0.5 * losses, losses)
+
+    smooth = fit_laws(table(noise=0.01), draws=0)
+    assert not any(law.dropped for law in smooth.laws)
+    broken = fit_laws(table(noise=0.01, loss=two_states), draws=0)
+    mixtures = np.array([[2000.0, 1500.0, 500.0], [500.0, 3000.0, 500.0]])
+    for law in broken.laws:
+        assert law.dropped == 20  # five budgets, two seeds, two other domains
+        assert law.least_share > 0
+        assert any(note.startswith(f"'{law.name}': 20 runs on other domains alone") for note in broken.notes)
+    assert broken.predict(mixtures) == pytest.approx(truth(mixtures), rel=0.02)

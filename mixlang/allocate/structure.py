@@ -84,7 +84,7 @@ def _sentence(name: str, entry: dict[str, Any], links: dict[str, Any]) -> str:
         ends = entry.get(f"{side}_interval")
         return f"{entry[side]:.0%}" + (f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else "")
 
-    kind = {"hub": "is a hub", "island": "is an island", None: "is shown to be neither hub nor island"}[entry["kind"]]
+    kind = {"hub": "is a hub", "island": "is an island", None: "is not shown to be a hub or an island"}[entry["kind"]]
     helped = {loss: found[name]["part"] for loss, found in links.items() if loss != name}
     most = max(helped, key=lambda loss: helped[loss], default=None)
     text = f"{name} {kind}: {part('giving')} of what its data are worth goes to other domains"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -65,18 +66,16 @@ def fit_laws(
 
 def _fit(table: LossTable, wanted: Sequence[Family], choose: str, draws: int, seed: int) -> Fit:
     notes = refuse_unidentifiable(table, any(item.name != "power" for item in wanted))
-    rows = [_used(table, loss) for loss in range(len(table.names))]
+    rows = learned = [_used(table, loss) for loss in range(len(table.names))]
     if wanted[0].shared:
         family = wanted[0]
         candidates = fit_shared([_regression(table, loss, family, used) for loss, used in enumerate(rows)])
         tried = [{family.name: fitted} for fitted in candidates]
         scores: list[dict[str, dict[str, float]]] = [{} for _ in tried]
     else:
-        tried = [_fit_families(table, loss, used, wanted) for loss, used in enumerate(rows)]
-        scores = [
-            {name: _scores(table, rows[loss], *pair) for name, pair in found.items()} if len(wanted) > 1 else {}
-            for loss, found in enumerate(tried)
-        ]
+        found = [_candidates(table, loss, used, wanted) for loss, used in enumerate(rows)]
+        rows = [one.rows for one in found]
+        tried, scores = [one.tried for one in found], [one.scores for one in found]
     chosen = _choose(scores, choose) if len(wanted) > 1 else [wanted[0].name] * len(tried)
     pairs = [found[family] for found, family in zip(tried, chosen, strict=True)]
     drawn = bootstrap([pair[0] for pair in pairs], [pair[1] for pair in pairs], rows, table.groups, draws, seed)
@@ -84,9 +83,9 @@ def _fit(table: LossTable, wanted: Sequence[Family], choose: str, draws: int, se
     for loss, name in enumerate(table.names):
         regression, theta = pairs[loss]
         groups = table.groups[rows[loss]]
-        found = diagnose(regression, theta, table.domains)
-        found |= negative_transfer(regression, theta, groups, table.domains)
-        notes += _dropped_note(name, rows[loss]) + notes_of(name, found)
+        diagnosis = diagnose(regression, theta, table.domains)
+        diagnosis |= negative_transfer(regression, theta, groups, table.domains)
+        notes += _dropped_notes(table, loss, rows[loss], learned[loss]) + notes_of(name, diagnosis)
         laws.append(
             FittedLaw(
                 name,
@@ -101,7 +100,7 @@ def _fit(table: LossTable, wanted: Sequence[Family], choose: str, draws: int, se
                 _least_share(table, loss, rows[loss]),
                 drawn[loss],
                 _own_only(table, loss, rows[loss], tried[loss]),
-                found,
+                diagnosis,
             )
         )
     total = table.amounts.sum(axis=1)
@@ -168,9 +167,50 @@ def _own_only(
     return regression.solve()
 
 
-def _scores(table: LossTable, used: NDArray[np.bool_], regression: Regression, theta: Floats) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Candidates:
+    """The families tried for a loss on some of its rows, and their cross-validated scores."""
+
+    rows: NDArray[np.bool_]
+    tried: dict[str, tuple[Regression, Floats]]
+    scores: dict[str, dict[str, float]]
+
+    @property
+    def best(self) -> float:
+        return min(found["score"] for found in self.scores.values())
+
+
+def _candidates(table: LossTable, loss: int, used: NDArray[np.bool_], wanted: Sequence[Family]) -> _Candidates:
+    """The families fitted with the runs of other domains alone, or without them where that predicts better.
+
+    Such runs tell what a source transfers, but a network that never saw a domain can be in another state than one that
+    saw a little, and mixtures are what laws are for. Errors are therefore counted elsewhere in both cases.
+    """
+    elsewhere = table.elsewhere(loss) & used
+    scored = len(wanted) > 1 or bool(elsewhere.any())
+    every = _scored(table, loss, used, _fit_families(table, loss, used, wanted), scored)
+    if not elsewhere.any():
+        return every
+    try:
+        inner = used & ~elsewhere
+        without = _scored(table, loss, inner, _fit_families(table, loss, inner, wanted), scored)
+    except InputError:  # too few other runs to identify a law
+        return every
+    return without if without.best < (1 - _TIE) * every.best else every
+
+
+def _scored(
+    table: LossTable,
+    loss: int,
+    used: NDArray[np.bool_],
+    tried: dict[str, tuple[Regression, Floats]],
+    scored: bool,
+) -> _Candidates:
     mixed = (table.shares[used] > 0).sum(axis=1) > 1
-    return cross_validate(regression, theta, left_out(table.mixtures[used], table.points[used], mixed))
+    groups = left_out(table.mixtures[used], table.points[used], mixed)
+    counted = ~table.elsewhere(loss)[used]
+    scores = {name: cross_validate(*pair, groups, counted) for name, pair in tried.items()} if scored else {}
+    return _Candidates(used, tried, scores)
 
 
 def _choose(scores: Sequence[Mapping[str, Mapping[str, float]]], choose: str) -> list[str]:
@@ -199,8 +239,15 @@ def _least_share(table: LossTable, loss: int, used: NDArray[np.bool_]) -> float:
     return 0.0 if own is None else float(table.shares[used, own].min())
 
 
-def _dropped_note(name: str, used: NDArray[np.bool_]) -> list[str]:
-    dropped = int((~used).sum())
-    if not dropped:
-        return []
-    return [f"'{name}': {dropped} of {len(used)} runs are left out, since they had learned no more than its mean"]
+def _dropped_notes(table: LossTable, loss: int, used: NDArray[np.bool_], learned: NDArray[np.bool_]) -> list[str]:
+    name, notes = table.names[loss], []
+    if not learned.all():
+        notes.append(
+            f"'{name}': {(~learned).sum()} of {len(used)} runs are left out, since they had learned no more than its mean"
+        )
+    if (learned & ~used).any():
+        notes.append(
+            f"'{name}': {(learned & ~used).sum()} runs on other domains alone are left out, since mixtures are predicted "
+            "better without them"
+        )
+    return notes

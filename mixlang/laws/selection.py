@@ -15,30 +15,36 @@ _LEAVE_ONE_OUT = 32
 """Up to so many groups each is left out by itself; more are dealt into folds."""
 
 
-def cross_validate(regression: Regression, theta: Floats, groups: Ints) -> dict[str, float]:
+def cross_validate(
+    regression: Regression, theta: Floats, groups: Ints, scored: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
     """Errors where the fit had no say, root mean square of log errors.
 
     Args:
         theta: the fit to all rows, one of the starts.
         groups: for each row, what is left out together (see `left_out`).
+        scored: the rows whose errors count, all if left out; the others are fitted all the same.
 
     Returns:
         `mixture`: each group of rows left out in turn; `budget`: the largest budgets left out at once (absent where
         the rest could not be fitted); `score`: their mean, since a law is used both between the mixtures and beyond
         the largest budget.
     """
+    counted = np.ones(len(groups), bool) if scored is None else scored
     fold = deal(groups)
-    folds = int(fold.max()) + 1
-    seen = (fold[None, :] != np.arange(folds)[:, None]).astype(float)
-    fitted = regression.minimize(np.repeat(theta[None], folds, axis=0), seen, steps=100)[0]
-    errors = np.concatenate([_errors(regression, fitted[number], fold == number) for number in range(folds)])
+    folds = np.unique(fold[counted])
+    seen = (fold[None, :] != folds[:, None]).astype(float)
+    fitted = regression.minimize(np.repeat(theta[None], len(folds), axis=0), seen, steps=100)[0]
+    errors = np.concatenate(
+        [_errors(regression, one, (fold == number) & counted) for one, number in zip(fitted, folds, strict=True)]
+    )
     scores = {"mixture": _rms(errors)}
     top = _largest(regression)
-    if top is not None:
+    if top is not None and (top & counted).any():
         starts = np.concatenate([theta[None], regression.starts[::3]])
         weights = np.repeat((~top).astype(float)[None], len(starts), axis=0)
         found, costs = regression.minimize(starts, weights, steps=100)
-        scores["budget"] = _rms(_errors(regression, found[int(np.argmin(costs))], top))
+        scores["budget"] = _rms(_errors(regression, found[int(np.argmin(costs))], top & counted))
     scores["score"] = sum(scores.values()) / len(scores)
     return scores
 

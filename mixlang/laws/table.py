@@ -99,6 +99,12 @@ class LossTable:
         """The mixture of each run."""
         return self.amounts / self.amounts.sum(axis=1, keepdims=True)
 
+    def elsewhere(self, loss: int) -> NDArray[np.bool_]:
+        """The runs on one other domain alone, shape (runs,): what a loss is where a mixture never goes."""
+        own = self.own(loss)
+        alone = (self.amounts > 0).sum(axis=1) == 1
+        return np.zeros_like(alone) if own is None else alone & (self.amounts[:, own] == 0)
+
     @cached_property
     def points(self) -> Ints:
         """For each run the number of its amounts vector; runs that share one differ in seed only."""

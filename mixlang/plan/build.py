@@ -16,6 +16,7 @@ from typing import Any
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
 from mixlang.plan.design import probe_points
+from mixlang.plan.downstream import downstream_settings
 from mixlang.plan.manifest import DataManifest, VolumeRecord
 from mixlang.plan.split import order_key, validation_subjects
 from mixlang.spec.presets import resolve_intensity, resolve_model
@@ -188,11 +189,13 @@ def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
     volumes: dict[str, dict[str, Any]] = {}
     domains: dict[str, dict[str, list[str]]] = {}
     available: dict[str, dict[str, float]] = {}
+    places: dict[tuple[str, str], str] = {}
     for name, data in sorted(manifest.domains.items()):
         ordered = sorted(
             data.volumes, key=lambda volume: (order_key(spec.data.split.seed, volume.subject), volume.path)
         )
         keys = {id(volume): _volume_key(spec, name, volume, volumes) for volume in ordered}
+        places |= {(name, volume.path): keys[id(volume)] for volume in ordered}
         train = [volume for volume in ordered if volume.subject not in validation]
         domains[name] = {
             "train": [keys[id(volume)] for volume in train],
@@ -204,7 +207,9 @@ def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
     bare = Plan(_training(spec), domains, volumes, match, [])
     runs = [bare.run(kind, amounts, seed) for kind, amounts in probe_points(spec) for seed in range(spec.budgets.seeds)]
     plan = Plan(bare.training, domains, volumes, match, list({run.key: run for run in runs}.values()))
-    return Compiled(plan, _settings(spec, available))
+    settings = _settings(spec, available)
+    settings["downstream"] = downstream_settings(spec, manifest, places, validation)
+    return Compiled(plan, settings)
 
 
 def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, dict[str, Any]]) -> str:

@@ -185,8 +185,9 @@ _FOLLOWS = {
     "fit": ("sweep",),
     "allocate": ("fit",),
     "verify": ("allocate",),
-    "report": ("sweep", "fit", "allocate", "verify"),
-    "publish": ("sweep", "fit", "allocate", "verify"),
+    "downstream": ("verify",),
+    "report": ("sweep", "fit", "allocate", "verify", "downstream"),
+    "publish": ("sweep", "fit", "allocate", "verify", "downstream"),
 }
 """The stages whose results each stage's own depend on, the plan apart."""
 

@@ -24,7 +24,10 @@ from mixlang.errors import InputError, Interrupted, SolveError, StageError
 from mixlang.files import write_text
 from mixlang.plan.workspace import Study, Workspace
 
-STAGES = ("plan", "prepare", "sweep", "fit", "allocate", "verify", "report", "publish")
+STAGES = ("plan", "prepare", "sweep", "fit", "allocate", "verify", "downstream", "report", "publish")
+
+SETTINGS = ("prepare", "fit", "allocate", "verify", "downstream", "publish")
+"""Stages whose settings the plan stage writes, each to a file of its own."""
 
 # What each stage reads and writes, in the build folder unless a path is given. Outputs are small, committed to git
 # and kept by DVC when a stage fails (persist).
@@ -35,6 +38,7 @@ READS = {
     "fit": ["runs.json", "settings/fit.json"],
     "allocate": ["fit.json", "settings/allocate.json"],
     "verify": ["plan.json", "fit.json", "allocation.json", "settings/verify.json"],
+    "downstream": ["plan.json", "verification.json", "settings/downstream.json"],
     "report": [
         "data.json",
         "statistics.json",
@@ -42,6 +46,7 @@ READS = {
         "fit.json",
         "allocation.json",
         "verification.json",
+        "downstream.json",
         "settings/allocate.json",
         "settings/publish.json",
     ],
@@ -52,17 +57,19 @@ READS = {
         "fit.json",
         "allocation.json",
         "verification.json",
+        "downstream.json",
         "settings/allocate.json",
         "settings/publish.json",
     ],
 }
 WRITES = {
-    "plan": ["plan.json", *(f"settings/{name}.json" for name in ("prepare", "fit", "allocate", "verify", "publish"))],
+    "plan": ["plan.json", *(f"settings/{name}.json" for name in SETTINGS)],
     "prepare": ["volumes.json", "statistics.json"],
     "sweep": ["runs.json"],
     "fit": ["fit.json"],
     "allocate": ["allocation.json"],
     "verify": ["verification.json"],
+    "downstream": ["downstream.json"],
     "report": ["report.html", "metrics.json", "curves.csv", "heldout.csv"],
     "publish": ["published.json"],
 }

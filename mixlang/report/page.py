@@ -13,6 +13,7 @@ from mixlang.report.answer import answer_section
 from mixlang.report.certificate import certificate_section
 from mixlang.report.curves import curves_section
 from mixlang.report.data import data_section
+from mixlang.report.downstream import downstream_section
 from mixlang.report.laws import laws_section
 from mixlang.report.provenance import provenance_section
 from mixlang.report.reproduce import reproduce_section
@@ -22,10 +23,16 @@ from mixlang.report.style import SCRIPT, STYLE
 from mixlang.report.transfer import transfer_section
 from mixlang.report.verification import verification_section
 
+
+def _downstream(results: Results) -> list[str]:
+    return downstream_section(results.read("downstream.json") if results.has("downstream.json") else {})
+
+
 SECTIONS: tuple[Callable[[Results], list[str]], ...] = (
     answer_section,
     allocation_section,
     verification_section,
+    _downstream,
     curves_section,
     transfer_section,
     structure_section,

@@ -361,21 +361,95 @@ def _baselines(spec: Spec, findings: _Findings) -> None:
         _known_domains(shares, path, names, findings)
         if abs(sum(shares.values()) - 1) > 1e-6:
             message = f"the shares of '{name}' sum to {sum(shares.values()):g}, not to 1"
-            findings.error("MX0237", path, message, "name the share of every domain it has any of", key=True)
+            findings.error("MX0244", path, message, "name the share of every domain it has any of", key=True)
         if name in _TAKEN:
             message = f"'{name}' is what mixlang calls a mixture of its own"
-            findings.error("MX0238", path, message, "choose another name", key=True)
+            findings.error("MX0245", path, message, "choose another name", key=True)
     if verify.grid.count and verify.grid.seeds > verify.seeds:
         message = f"the grid has {verify.grid.seeds} seeds, the mixture it is compared with has {verify.seeds}"
-        findings.error("MX0239", ("verify", "grid"), message, f"use seeds: {verify.seeds} or fewer", key=True)
+        findings.error("MX0246", ("verify", "grid"), message, f"use seeds: {verify.seeds} or fewer", key=True)
     if verify.grid.count and not spec.budgets.holdout:
         message = "a grid is trained at the smallest holdout budget, and there is none"
-        findings.error("MX0240", ("verify", "grid"), message, "add budgets.holdout", key=True)
+        findings.error("MX0247", ("verify", "grid"), message, "add budgets.holdout", key=True)
     for index, name in enumerate(spec.verify.baselines):
         if name in spec.verify.baselines[:index]:
             findings.error(
                 "MX0234", ("verify", "baselines", index), f"the baseline '{name}' is listed twice", "take one out"
             )
+
+
+def _encoders(spec: Spec, findings: _Findings) -> None:
+    downstream, section = spec.downstream, ("downstream",)
+    if not downstream.tasks:
+        return
+    if not spec.budgets.holdout:
+        message = (
+            "downstream tasks take their encoders from the verification, and there is no holdout budget to verify at"
+        )
+        findings.error("MX0237", (*section, "tasks"), message, "add budgets.holdout", key=True)
+    elif downstream.budget is not None and downstream.budget not in spec.budgets.holdout:
+        shown = ", ".join(show_amount(amount) for amount in spec.budgets.holdout)
+        message = f"{show_amount(downstream.budget)} is not a holdout budget, so no verification run has it"
+        findings.error("MX0237", (*section, "budget"), message, f"the holdout budgets are {shown}")
+    there = ["allocated", *spec.verify.baselines, *spec.verify.mixtures, "scratch"]
+    for index, name in enumerate(downstream.encoders or []):
+        if name not in there:
+            message = (
+                f"no verification run gives the encoder '{name}': it is not among verify.baselines or verify.mixtures"
+            )
+            findings.error("MX0238", (*section, "encoders", index), message, f"there are {', '.join(there)}")
+    for field in ("encoders", "labels"):
+        values = getattr(downstream, field) or []
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                message = f"{value if isinstance(value, str) else f'{value:g}'} is listed twice"
+                findings.error("MX0239", (*section, field, index), message, "take one out")
+
+
+def _tasks(spec: Spec, findings: _Findings) -> None:
+    names = _domain_names(findings.marked)
+    for name, task in spec.downstream.tasks.items():
+        section: Path_ = ("downstream", "tasks", name)
+        if names and task.domain not in names:
+            help = did_you_mean(task.domain, names) or f"the domains are {', '.join(names)}"
+            findings.error("MX0201", (*section, "domain"), f"there is no domain '{task.domain}'", help)
+        if len(task.modes) > len(set(task.modes)):
+            findings.error("MX0239", (*section, "modes"), f"the mode '{task.modes[0]}' is listed twice", "take one out")
+        seen: dict[int, str] = {}
+        for kind, values in task.values.items():
+            for value in values:
+                if value in seen:
+                    message = f"label {value} is in the class '{seen[value]}' already"
+                    findings.error("MX0240", (*section, "classes", kind), message, "a voxel has one class")
+                seen.setdefault(value, kind)
+        if task.label_map is not None and "{stem}" not in task.label_map:
+            message = f"'{task.label_map}' names one file for all volumes"
+            findings.error("MX0241", (*section, "label_map"), message, "for example '{stem}_label.nii.gz'")
+
+
+def _task_sources(spec: Spec, findings: _Findings) -> None:
+    for name, task in spec.downstream.tasks.items():
+        domain = spec.domains.get(task.domain)
+        if domain is None:
+            continue
+        section, kind = ("downstream", "tasks", name), domain.source.kind
+        if task.column is not None and kind != "manifest":
+            message = f"'column' needs a manifest, and the domain '{task.domain}' is a {kind} source"
+            findings.error("MX0242", (*section, "column"), message, "use 'present', or write a manifest")
+        if task.label_map is not None and kind == "phantom":
+            message = "phantoms come with their label maps; a 'label_map' means nothing to them"
+            findings.error("MX0242", (*section, "label_map"), message, "take it out", key=True)
+
+
+def _task_patch(spec: Spec, findings: _Findings) -> None:
+    patch = spec.model.patch
+    for name, task in spec.downstream.tasks.items():
+        if task.kind == "segmentation" and "finetune" in task.modes and (patch < 4 or patch & (patch - 1)):
+            message = (
+                f"the head for fine-tuning halves the patch down to a voxel, and {patch} is no power of two from 4 on"
+            )
+            path: Path_ = ("downstream", "tasks", name, "kind")
+            findings.error("MX0243", path, message, "use model.patch 4, 8, 16 or 32, or modes: [probe]")
 
 
 _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] = (
@@ -396,5 +470,9 @@ _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] =
     (_split, ("domains", "data")),
     (_room, ("domains", "data", "volume", "constraints", "budgets")),
     (_baselines, ("verify", "budgets", "domains")),
+    (_encoders, ("downstream", "verify", "budgets")),
+    (_tasks, ("downstream",)),
+    (_task_sources, ("downstream", "domains")),
+    (_task_patch, ("downstream", "model")),
 )
 """Each check with the sections it reads."""

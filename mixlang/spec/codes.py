@@ -173,24 +173,70 @@ CODES: dict[str, Code] = {
         warning=True,
     ),
     "MX0237": Code(
+        "downstream tasks without a verification",
+        "Their encoders are those of the verification runs, at one of the holdout budgets.",
+        "name: demo",
+        "name: demo\ndownstream: {budget: 49152, tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: 2}}}}",
+    ),
+    "MX0238": Code(
+        "an encoder that is not trained",
+        "Baselines are trained where verify.baselines names them.",
+        "name: demo",
+        "name: demo\ndownstream: {encoders: [unimax], tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
+        "2}}}}",
+    ),
+    "MX0239": Code(
+        "a downstream setting twice",
+        "Each encoder, mode and part of the labels is fitted once.",
+        "name: demo",
+        "name: demo\ndownstream: {labels: [1.0, 1.0], tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
+        "2}}}}",
+    ),
+    "MX0240": Code(
+        "a label in two classes",
+        "A voxel has one class.",
+        "name: demo",
+        "name: demo\ndownstream: {tasks: {organs: {kind: segmentation, domain: ct, classes: {liver: 2, all: [2, 3]}}}}",
+    ),
+    "MX0241": Code(
+        "one label map for all volumes",
+        "The pattern must say how a volume's label map is called.",
+        "name: demo",
+        "name: demo\ndownstream: {tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: 2}, label_map: "
+        "label.nii.gz}}}",
+    ),
+    "MX0242": Code(
+        "labels that the source does not have",
+        "Columns are those of a manifest; phantoms bring their label maps.",
+        "name: demo",
+        "name: demo\ndownstream: {tasks: {grade: {kind: classification, domain: ct, column: grade}}}",
+    ),
+    "MX0243": Code(
+        "a patch that the segmentation head cannot undo",
+        "The head for fine-tuning doubles the resolution of the tokens until it has voxels.",
+        "name: demo",
+        "name: demo\nmodel: {patch: 12}\ndownstream: {tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
+        "2}}}}",
+    ),
+    "MX0244": Code(
         "a mixture whose shares do not sum to 1",
         "Scaling them in silence might not be what was meant.",
         "name: demo",
         "name: demo\nverify: {mixtures: {habit: {ct: 0.7}}}",
     ),
-    "MX0238": Code(
+    "MX0245": Code(
         "a mixture with a name of mixlang's own",
         "Results could not be told apart.",
         "name: demo",
         "name: demo\nverify: {mixtures: {uniform: {ct: 0.7, mri: 0.3}}}",
     ),
-    "MX0239": Code(
+    "MX0246": Code(
         "a grid with more seeds than the mixture it is compared with",
         "Regret is paired by seed.",
         "name: demo",
         "name: demo\nverify: {seeds: 2, grid: {count: 15, seeds: 3}}",
     ),
-    "MX0240": Code(
+    "MX0247": Code(
         "a grid without a holdout budget",
         "A grid is trained at the smallest of them.",
         "holdout: [65536], target: 100k}",
@@ -231,6 +277,16 @@ CODES: dict[str, Code] = {
         "two studies under one name",
         "Both would publish their mixtures as versions of the same name; see publish.as.",
         warning=True,
+    ),
+    "MX0311": Code(
+        "a task without labels",
+        "No volume of the domain has a label map (or a class in the column), or a label map cannot be used: another "
+        "grid than its image's, values that are no labels, not readable.",
+    ),
+    "MX0312": Code(
+        "a task that cannot be measured",
+        "A class is in too few subjects: with the smallest part of the labels it must be in a training subject, and in "
+        "2 test subjects, of every fold. A classification needs 2 classes, since one alone has no AUROC.",
     ),
     "MX0401": Code("over the limit", "What is left to train, or to store, exceeds the spec's `limits`."),
 }  # fmt: skip

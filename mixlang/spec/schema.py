@@ -469,6 +469,132 @@ class Verify(Section):
     )
 
 
+Label = Annotated[int, Field(ge=1, le=32_767)]
+
+
+class Task(Section):
+    """One downstream task: what is predicted of which domain's volumes, from which labels."""
+
+    kind: Literal["classification", "segmentation"] = _key(
+        ..., "What is predicted: a class of each volume, or a class of each voxel.", "segmentation"
+    )
+    domain: Name = _key(..., "The domain whose volumes and labels are used.", "ct")
+    classes: dict[Name, Label | Annotated[list[Label], Field(min_length=1)]] = _key(
+        {},
+        "segmentation: the classes by name, each the label or labels of the label map that it is; others are background.",
+        {"liver": 2, "kidneys": [4, 5]},
+        "label",
+    )
+    present: list[Label] = _key(
+        [], "classification: a volume is positive where its label map holds any of these labels.", [8], "label"
+    )
+    column: str | None = _key(
+        None,
+        "classification: the column of the manifest that names each volume's class; rows where it is empty are not used.",
+        "grade",
+    )
+    label_map: str | None = _key(
+        None,
+        "Where a volume's label map lies, for sources that name none: a path relative to the volume's folder, in which "
+        "{stem} is the volume's file name up to its first dot.",
+        "{stem}_label.nii.gz",
+    )
+    files: list[str] = _key(
+        [],
+        "File name patterns of the volumes used; left out, all of the domain that have labels.",
+        ["sts*_fdg.nii.gz"],
+    )
+    modes: list[Literal["probe", "finetune"]] = _key(
+        ["probe", "finetune"],
+        "probe: the encoder stays as it was pretrained and only the head is trained; finetune: both are trained.",
+        ["finetune"],
+        min_length=1,
+        max_length=2,
+    )
+    folds: int | None = _key(
+        None,
+        "Subject-level cross-validation over all subjects with so many folds, for small sets; the encoder then has seen "
+        "images of test subjects, unlabelled. Left out: trained on the training subjects, tested on the validation "
+        "subjects, of whom pretraining has seen nothing.",
+        4,
+        "folds",
+        ge=2,
+        le=20,
+    )
+    steps: int = _key(200, "Optimizer steps of every fit.", 300, "steps", ge=1, le=1_000_000)
+    batch_size: int = _key(
+        4, "Crops (segmentation) or volumes (classification) a step.", 4, "crops or volumes", ge=1, le=1024
+    )
+    learning_rate: float = _key(
+        3e-3, "Peak learning rate of AdamW, head and encoder alike; half a cosine after a short warmup.", 3e-3, "1/step",
+        gt=0, le=1,
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _labels_of_its_kind(self) -> Self:
+        if self.kind == "segmentation":
+            if not self.classes:
+                raise ValueError("a segmentation task needs 'classes', such as {liver: 2}")
+            meant = [name for name in ("present", "column") if getattr(self, name)]
+            if meant:
+                raise ValueError(f"'{meant[0]}' has no meaning for a segmentation task, only for a classification task")
+        else:
+            if self.classes:
+                raise ValueError("'classes' has no meaning for a classification task, only for a segmentation task")
+            if bool(self.present) == bool(self.column):
+                raise ValueError("a classification task needs one of 'present' and 'column'")
+            if self.column and self.label_map:
+                raise ValueError("'label_map' has no meaning for a task whose classes come from a column")
+        return self
+
+    @property
+    def values(self) -> dict[str, list[int]]:
+        """The labels each class of a segmentation task stands for."""
+        return {name: [value] if isinstance(value, int) else list(value) for name, value in self.classes.items()}
+
+
+class Downstream(Section):
+    """What the pretrained encoders are worth to tasks with labels; nothing is trained where no task is declared."""
+
+    encoders: list[Literal["allocated", "proportional", "uniform", "unimax", "scratch"]] | None = _key(
+        None,
+        "Encoders compared: of the allocated mixture, of baselines in verify.baselines, and from scratch (not pretrained). "
+        "Left out: all of them.",
+        ["allocated", "proportional", "scratch"],
+        min_length=1,
+        max_length=5,
+    )
+    budget: Amount | None = _key(
+        None,
+        "The holdout budget whose verification runs give the encoders; the largest if left out.",
+        65536,
+        "samples",
+    )
+    seeds: int = _key(
+        3,
+        "Fits of each encoder. Seed s begins at the pretraining run with seed s, or s modulo verify.seeds; head, labelled "
+        "subset and order of samples are the same for all encoders.",
+        3,
+        "fits",
+        ge=1,
+        le=100,
+    )
+    labels: list[Annotated[float, Field(gt=0, le=1)]] = _key(
+        [1.0],
+        "Parts of the labelled training subjects that are used, for a curve of label efficiency.",
+        [0.1, 0.3, 1.0],
+        "fraction",
+        min_length=1,
+        max_length=8,
+    )
+    tasks: dict[Name, Task] = _key(
+        {},
+        "The tasks, by name.",
+        {"organs": {"kind": "segmentation", "domain": "ct", "classes": {"liver": 2, "spleen": 3}}},
+        max_length=32,
+    )
+
+
 class Launch(Section):
     """How runs are started. Never part of a run's identity: moving to another machine re-runs nothing."""
 
@@ -567,6 +693,7 @@ class Spec(Section):
     objective: Objective = _section()
     constraints: Constraints = _section()
     verify: Verify = _section()
+    downstream: Downstream = _section()
     launch: Launch = _section()
     limits: Limits = _section()
     publish: Publish = _section()

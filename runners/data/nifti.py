@@ -113,6 +113,17 @@ def read_nifti(path: Path) -> Scan:
     return Scan(image, _edges(affine), affine)
 
 
+def ras_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """Shape and affine that `read_nifti` gives a file that it can read, from the header alone."""
+    import nibabel
+
+    loaded = nibabel.load(path)
+    shape, affine = loaded.shape[:3], np.asarray(loaded.affine, np.float64)
+    axes = nibabel.io_orientation(affine)
+    turned = tuple(shape[int(np.flatnonzero(axes[:, 0] == axis)[0])] for axis in range(3))
+    return turned, affine @ nibabel.orientations.inv_ornt_aff(axes, shape)
+
+
 def _stored(path: Path, proxy: Any) -> NDArray[Any]:
     """The voxels as they stand in the file, flat. Read to the end, so that a gzip's checksum is looked at."""
     from nibabel.openers import ImageOpener

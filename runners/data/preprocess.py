@@ -9,11 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.data.intensity import foreground, normalise, without_fill
-from runners.data.nifti import read_nifti
-from runners.data.resample import to_spacing
+from runners.data.nifti import Scan, Unusable, read_nifti
+from runners.data.resample import nearest_to_spacing, to_spacing
 
 _MARGIN = 4
 """Voxels of background kept around the patient."""
+
+NO_LABEL = -1
+"""Stands in a prepared label map where there is no voxel."""
+
+_MOST = 32_767
+"""Largest label."""
 
 
 def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[np.float16]:
@@ -30,6 +36,49 @@ def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[n
     Raises:
         Unusable: the file cannot be read.
     """
+    image, inside, box = _on_grid(path, factor, settings)
+    image, inside = np.ascontiguousarray(image[box]), np.ascontiguousarray(inside[box])
+    image = normalise(image, settings, inside).astype(np.float16)
+    return _padded(image, settings["crop"], np.float16(np.nan))
+
+
+def preprocess_labels(path: Path, labels: Path, factor: float, settings: dict[str, Any]) -> NDArray[np.int16]:
+    """A label map on the grid that `preprocess` gives its image: nearest neighbour, the same box, the same padding.
+
+    Args:
+        path: the image, which decides the box; `labels`: the label map, on the same grid.
+        factor, settings: as for `preprocess`.
+
+    Returns:
+        Labels; NO_LABEL where there is no voxel.
+
+    Raises:
+        Unusable: a file cannot be read, or the label map is on another grid or holds other values.
+    """
+    image, _, box = _on_grid(path, factor, settings)
+    found = nearest_to_spacing(read_label_map(labels), settings["spacing"])
+    if found.shape != image.shape:
+        raise Unusable(f"the label map has {found.shape} voxels where its image has {image.shape}")
+    return _padded(np.ascontiguousarray(found[box]), settings["crop"], np.int16(NO_LABEL))
+
+
+def read_label_map(path: Path) -> Scan:
+    """A label map in RAS order, its values whole numbers still held as float32.
+
+    Raises:
+        Unusable: unreadable, or other values.
+    """
+    scan = read_nifti(path)
+    whole = np.array_equal(scan.image, np.rint(scan.image))
+    if not whole or scan.image.min() < 0 or scan.image.max() > _MOST:
+        raise Unusable(f"not a label map: its values are not whole numbers from 0 to {_MOST:,}")
+    return scan
+
+
+def _on_grid(
+    path: Path, factor: float, settings: dict[str, Any]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[slice, ...]]:
+    """An image at the wanted spacing, what of it is foreground, and the box around the patient that is kept."""
     scan = read_nifti(path)
     if factor != 1.0:
         np.multiply(scan.image, np.float32(factor), out=scan.image)
@@ -37,11 +86,13 @@ def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[n
     image = to_spacing(scan, settings["spacing"])
     del scan
     inside = foreground(image, settings["modality"])
-    box = tuple(_span(inside, axis, settings["crop"][axis]) for axis in range(3))
-    image, inside = np.ascontiguousarray(image[box]), np.ascontiguousarray(inside[box])
-    image = normalise(image, settings, inside).astype(np.float16)
-    padding = [(0, max(0, edge - size)) for edge, size in zip(settings["crop"], image.shape, strict=True)]
-    return np.pad(image, padding, constant_values=np.float16(np.nan))
+    return image, inside, tuple(_span(inside, axis, settings["crop"][axis]) for axis in range(3))
+
+
+def _padded(volume: NDArray[Any], crop: Any, value: Any) -> NDArray[Any]:
+    """A volume whose axes are at least as long as the crop; what is added at their end has a value that says so."""
+    padding = [(0, max(0, edge - size)) for edge, size in zip(crop, volume.shape, strict=True)]
+    return np.pad(volume, padding, constant_values=value)
 
 
 def _span(inside: NDArray[np.bool_], axis: int, edge: int) -> slice:

@@ -26,19 +26,41 @@ def to_spacing(scan: Scan, spacing: Sequence[float]) -> NDArray[np.float32]:
     """
     if np.allclose(scan.spacing, spacing, rtol=1e-3):
         return scan.image
-    directions = scan.affine[:3, :3] / np.asarray(scan.spacing)
-    if np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR:
-        return _straightened(scan, spacing)
+    if _sheared(scan):
+        return _straightened(scan, spacing, "bilinear")
     image, ratios = scan.image, [want / have for want, have in zip(spacing, scan.spacing, strict=True)]
     for axis in sorted(range(3), key=lambda axis: -ratios[axis]):  # the axis that shrinks most first
         image = _along(image, axis, ratios[axis])
     return image
 
 
+def nearest_to_spacing(scan: Scan, spacing: Sequence[float]) -> NDArray[np.int16]:
+    """A label map at another spacing (mm), each voxel with the label nearest to it, on the grid of `to_spacing`."""
+    if np.allclose(scan.spacing, spacing, rtol=1e-3):
+        return scan.image.astype(np.int16)
+    if _sheared(scan):
+        return _straightened(scan, spacing, "nearest").astype(np.int16)
+    labels = scan.image.astype(np.int16)
+    for axis, (want, have) in enumerate(zip(spacing, scan.spacing, strict=True)):
+        place = _places(labels.shape[axis], want / have)
+        labels = labels.take(np.minimum(np.rint(place).astype(np.int64), labels.shape[axis] - 1), axis=axis)
+    return labels
+
+
+def _sheared(scan: Scan) -> bool:
+    directions = scan.affine[:3, :3] / np.asarray(scan.spacing)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR)
+
+
+def _places(size: int, ratio: float) -> NDArray[np.float64]:
+    """Where the voxels of the new grid lie along an axis, in voxels of the old one."""
+    return np.minimum(np.arange(round((size - 1) / ratio) + 1) * ratio, size - 1)
+
+
 def _along(image: NDArray[np.float32], axis: int, ratio: float) -> NDArray[np.float32]:
     """Linear interpolation along an axis at every `ratio` voxels; a plane at a time, so that temporaries are small."""
     size = image.shape[axis]
-    place = np.minimum(np.arange(round((size - 1) / ratio) + 1) * ratio, size - 1)
+    place = _places(size, ratio)
     low = np.minimum(place.astype(np.int64), size - 2)
     weight = (place - low).astype(np.float32)
     shape = list(image.shape)
@@ -65,11 +87,11 @@ def _between(low: NDArray[np.float32], high: NDArray[np.float32], weight: Any, o
     out += low
 
 
-def _straightened(scan: Scan, spacing: Sequence[float]) -> NDArray[np.float32]:
+def _straightened(scan: Scan, spacing: Sequence[float], mode: str) -> NDArray[np.float32]:
     import torch
     from monai.data import MetaTensor
     from monai.transforms import Spacing
 
     image = MetaTensor(torch.from_numpy(scan.image)[None], affine=torch.from_numpy(scan.affine))
-    resampled = Spacing(pixdim=list(spacing), mode="bilinear", padding_mode="border")(image)
+    resampled = Spacing(pixdim=list(spacing), mode=mode, padding_mode="border")(image)
     return np.ascontiguousarray(resampled[0].numpy(), dtype=np.float32)

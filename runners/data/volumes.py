@@ -237,7 +237,7 @@ def _facts_path(store: Path, key: str) -> Path:
 def _prepare_one(key: str, entry: dict[str, Any], store: Path, locations: Locations) -> None:
     from runners.data.preprocess import preprocess
 
-    volume = preprocess(_source_file(entry, store, locations), entry["factor"], entry["preprocessing"])
+    volume = preprocess(source_file(entry, store, locations), entry["factor"], entry["preprocessing"])
     with atomic_open(volume_path(store, key)) as file:
         # Not np.save: what it raises on a full disk does not say so.
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(volume))
@@ -267,7 +267,7 @@ def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
     }
 
 
-def _source_file(entry: dict[str, Any], store: Path, locations: Locations) -> Path:
+def source_file(entry: dict[str, Any], store: Path, locations: Locations) -> Path:
     """The NIfTI file of a volume, checked to be the one that was scanned; phantoms are written if need be."""
     phantom = entry.get("phantom")
     if phantom:

@@ -42,6 +42,26 @@ def from_manifest(domain: Domain, locations: Locations) -> list[Candidate]:
     return items
 
 
+def column_values(domain: Domain, column: str, locations: Locations) -> dict[str, str]:
+    """What a column says of each volume, by portable path; rows where it is empty are left out.
+
+    Raises:
+        InputError: the manifest has no such column.
+    """
+    source = domain.source
+    folder = PurePosixPath(source.location).parent
+    rows = _rows(locations.expand(source.location), source.where)
+    if rows and column not in rows[0][1]:
+        columns = list(rows[0][1])
+        help = did_you_mean(column, columns) or f"it has {', '.join(columns)}"
+        raise InputError(f"{locations.expand(source.location)} has no column '{column}'", help)
+    return {
+        (folder / (row["path"] or "")).as_posix(): value
+        for _, row in rows
+        if (value := (row.get(column) or "").strip())
+    }
+
+
 def _values_there(table: Path, where: dict[str, str]) -> str:
     """What a filter's columns hold, where one of its values is not among them."""
     rows = _rows(table, {})

@@ -1,0 +1,1 @@
+"""Downstream tasks: what an encoder is worth to classification and segmentation with few labels."""
