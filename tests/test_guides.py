@@ -197,10 +197,11 @@ def test_the_guide_to_a_cluster(around, tmp_path):
     root = tmp_path / "ws"
     mixlang("init", str(root), cwd=tmp_path)
     (root / "specs" / "study.yaml").write_text(FAST)
+    (root / "specs" / "large.yaml").write_text(FAST.replace("name: small", "name: large").replace("seed: 1", "seed: 5"))
     said = Page("docs/cluster.md", root, around, {}).follow()
     assert "10 of 10 probe runs done" in said
-    assert "small@v1: shares of a budget" in said
-    assert (tmp_path / "store" / "runs").is_dir()
+    assert "large@v1: shares of a budget" in said
+    assert len(list((tmp_path / "store" / "runs").glob("*/*/result.json"))) == 12  # 10 probe runs, 2 held-out ones
 
 
 def test_own_results(around, tmp_path):

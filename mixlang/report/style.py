@@ -30,6 +30,7 @@ thead button::after { content: "\\a0\\2195"; color: var(--soft) } th[aria-sort=a
 th[aria-sort=descending] button::after { content: "\\a0\\2193" }
 pre { background: var(--panel); padding: .8rem; overflow-x: auto; overflow-wrap: normal }
 .key { margin-right: 1rem; white-space: nowrap } ul { padding-left: 1.2rem }
+.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .3em; vertical-align: -1px }
 @media (max-width: 600px) { table { font-size: .88rem } th, td { padding: .25rem .4rem } }
 @media print { body { max-width: none; padding: 0; font-size: 12px } h2, h3 { break-after: avoid } nav { display: none }
  figure, tr { break-inside: avoid } thead button::after { content: "" } pre { white-space: pre-wrap }
