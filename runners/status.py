@@ -36,7 +36,12 @@ def results_of(workspace: Workspace, study: Study, plan: Plan | None = None) -> 
         result = store.result(key)
         if result is not None:
             row = found.get(key) or planned[key].as_dict()
-            found[key] = {**row, "seconds": result["seconds"], "resumed_at_step": result.get("resumed_at_step", 0)}
+            found[key] = {
+                **row,
+                "losses": result["losses"],
+                "seconds": result["seconds"],
+                "resumed_at_step": result.get("resumed_at_step", 0),
+            }
     return found
 
 
