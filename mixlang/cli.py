@@ -191,6 +191,7 @@ def _run_options(added: argparse.ArgumentParser) -> None:
 def _status_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("spec", type=Path, metavar="SPEC", nargs="?")
     _form(added)
+    added.add_argument("--watch", action="store_true", help="show it over again until no run is running or waiting")
 
 
 def _worker_options(added: argparse.ArgumentParser) -> None:
@@ -283,17 +284,69 @@ def _show_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("mixture", metavar="NAME[@VERSION]")
 
 
+def _diff_options(added: argparse.ArgumentParser) -> None:
+    _read_options(added)
+    added.add_argument("before", metavar="A", help="a version, such as ct-mri-pet@v1")
+    added.add_argument("after", metavar="B")
+
+
 def _verify_options(added: argparse.ArgumentParser) -> None:
     _read_options(added)
     added.add_argument("mixture", metavar="NAME[@VERSION]", nargs="?", help="default: every version of all")
+    added.add_argument("--rerun", action="store_true", help="also train every run again and compare the losses")
+
+
+def _place_options(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--registry", type=Path, metavar="DIR", help="default: the workspace's registry/")
+
+
+def _tag_options(added: argparse.ArgumentParser) -> None:
+    _place_options(added)
+    added.add_argument("mixture", metavar="NAME[@VERSION]")
+    added.add_argument("tag", metavar="TAG", help="such as stable")
+    added.add_argument("--remove", action="store_true", help="take the tag off the mixture NAME")
+
+
+def _deprecate_options(added: argparse.ArgumentParser) -> None:
+    _place_options(added)
+    added.add_argument("mixture", metavar="NAME@VERSION")
+    added.add_argument("--by", metavar="VERSION", help="what to use instead, such as v2")
+    added.add_argument("--reason", default="", metavar="TEXT")
+
+
+def _export_options(added: argparse.ArgumentParser) -> None:
+    from mixlang.registry.export import FORMATS
+
+    _place_options(added)
+    added.add_argument("mixture", metavar="NAME[@VERSION]")
+    added.add_argument("--to", choices=FORMATS, default="json", help="who reads it (default: json)")
+    added.add_argument(
+        "--data", type=Path, metavar="CSV", help="columns path,domain: weights for these, not the study's"
+    )
+    added.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+
+
+def _report_options(added: argparse.ArgumentParser) -> None:
+    _place_options(added)
+    added.add_argument("mixture", metavar="NAME[@VERSION]", help="a published version, or a study of the workspace")
+    added.add_argument("--open", action="store_true", help="open it in a browser")
 
 
 REGISTRY_COMMANDS = (
     Command("list", "all mixtures and their versions", _read_options, registry.list_mixtures),
     Command("show", "one mixture: shares, evidence, where it comes from", _show_options, registry.show_mixture),
+    Command("diff", "what changed between two versions, and why", _diff_options, registry.diff_mixtures),
     Command(
-        "verify", "prove from the files alone that a version is as published", _verify_options, registry.verify_mixtures
+        "verify",
+        "prove from the files alone that a version is as published and follows from them",
+        _verify_options,
+        registry.verify_mixtures,
     ),
+    Command("tag", "let a tag such as stable name a version", _tag_options, registry.tag_mixture),
+    Command(
+        "deprecate", "say that a version is not to be used any more", _deprecate_options, registry.deprecate_mixture
+    ),
+    Command("export", "a mixture in the form that training code reads", _export_options, registry.export_mixture),
 )
 
 COMMANDS = (
@@ -329,7 +382,8 @@ COMMANDS = (
         _allocate_options,
         tables.allocate,
     ),
-    Command("registry", "list, show and verify published mixtures", _registry_options, None),
+    Command("registry", "published mixtures: read, compare, prove, tag, deprecate, export", _registry_options, None),
+    Command("report", "where the page of a mixture or a study lies", _report_options, registry.report),
     Command("stage", "one stage of the pipeline, as dvc.yaml calls it", _stage_options, pipeline.stage),
 )
 

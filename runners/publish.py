@@ -16,18 +16,18 @@ from mixlang.files import digest, read_json
 from mixlang.plan.build import Plan
 from mixlang.plan.design import whole_mixture
 from mixlang.plan.workspace import Study, Workspace
-from mixlang.registry import Registry
-from mixlang.registry.provenance import environment, git_state, hardware, hashes
+from mixlang.registry import Mixture, Registry
+from mixlang.registry.provenance import code_state, environment, git_state, hardware, hashes
 from mixlang.report.page import render_report
 from mixlang.spec.presets import resolved
 from runners.store import RunStore
 
 
-def publish_study(workspace: Workspace, study: Study) -> tuple[dict[str, Any], bool]:
+def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
     """Publish a study's allocation with its evidence.
 
     Returns:
-        Name, version and content hash, and whether the version is new.
+        The version, and whether it is new.
     """
     settings = read_json(study.file("settings/publish.json"))
     allocation, laws = read_json(study.file("allocation.json")), read_json(study.file("fit.json"))
@@ -50,7 +50,7 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[dict[str, Any], b
         "verified": summary(verification),
         **({"downstream": downstream_facts(downstream)} if downstream["tasks"] else {}),
     }
-    content = digest({"core": core, "laws": laws, "losses": losses, "problem": problem})
+    content = content_of(core, laws, losses, problem)
     registry = Registry(workspace.registry)
 
     def render(version: int) -> dict[str, bytes]:
@@ -60,25 +60,65 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[dict[str, Any], b
             **core,
             "version": version,
             "published": published,
-            "status": "published",
+            "status": "candidate" if doubts(core["verified"]) else "published",
             "supersedes": f"v{previous[-1]}" if previous else None,
+            "lineage": _lineage(registry, settings["name"], previous, laws),
             "content": content,
         }
         label = f"{settings['name']}@v{version}"
+        origin = _provenance(workspace, study)
         return {
             "mixture.yaml": yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=100).encode(),
             "laws.json": _json(laws),
             "losses.csv": losses.encode(),
             "problem.json": _json(problem),
+            "settings.json": _json(_settings(study, runs)),
+            "plan.json": study.file("plan.json").read_bytes(),
             "certificate.json": _json({"target": target, "holdout": allocation["holdout"]}),
             "verification.json": _json(verification),
             **({"downstream.json": _json(downstream)} if downstream["tasks"] else {}),
-            "provenance.json": _json(_provenance(workspace, study)),
-            "report.html": render_report(study.build, label=label, published=published).encode(),
+            "provenance.json": _json(origin),
+            "report.html": render_report(study.build, label, published, origin).encode(),
         }
 
-    mixture, new = registry.publish(settings["name"], content, render)
-    return {"name": mixture.name, "version": mixture.version, "content": content}, new
+    return registry.publish(settings["name"], content, render)
+
+
+def content_of(core: dict[str, Any], laws: Any, losses: str, problem: Any) -> str:
+    """The hash of what a version says, whatever its number and date: equal hashes are one result."""
+    return digest({"core": core, "laws": laws, "losses": losses, "problem": problem})
+
+
+def doubts(verified: dict[str, Any] | None) -> str:
+    """Why a mixture is published as a candidate, for a person to vouch for; empty where its measurements speak for it."""
+    if verified is None or not verified["change"]:
+        return "nothing was measured at a held-out budget"
+    budget = max(verified["change"], key=int)
+    lost = [kind for kind, found in verified["change"][budget].items() if found["mean"] > 0]
+    return f"at {int(budget):,} it was measured to be worse than {', '.join(lost)}" if lost else ""
+
+
+def _lineage(registry: Registry, name: str, previous: list[int], laws: Any) -> dict[str, Any]:
+    """The laws a version was solved from, by their hash, and the first of the versions before it that had the same."""
+    laws_hash, since = digest(laws), None
+    for number in reversed(previous):
+        if registry.get_version(name, number).facts.get("lineage", {}).get("laws") != laws_hash:
+            break
+        since = f"v{number}"
+    return {"laws": laws_hash, "laws_since": since}
+
+
+def _settings(study: Study, runs: dict[str, Any]) -> dict[str, Any]:
+    """What fitting the laws again from losses.csv takes, and how the mixture was verified.
+
+    `mean_losses`, of predicting the mean intensity, tell which runs had learned anything.
+    """
+    return {
+        "version": 1,
+        "fit": read_json(study.file("settings/fit.json")),
+        "verify": read_json(study.file("settings/verify.json")),
+        "mean_losses": runs["runs"][0]["mean_losses"],
+    }
 
 
 def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
@@ -162,6 +202,7 @@ def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
         "resolved": resolved(loaded.spec),
         "plan": {"hash": digest(plan.as_dict()), "runs": len(plan.runs)},
         "git": git_state(workspace.root),
+        "code": code_state(),
         "files": hashes(inputs, workspace.root),
         "dvc_lock": hashes([workspace.root / "dvc.lock"], workspace.root).get("dvc.lock"),
         "data": {

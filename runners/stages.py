@@ -256,21 +256,34 @@ def _known_tasks(context: Context) -> dict[str, Any]:
 
 
 def report(context: Context) -> None:
-    """The page a stranger can judge the mixture from."""
+    """The page a stranger can judge the mixture from, and what DVC shows of the results."""
+    from mixlang.report.figures import curves, held_out, metrics
     from mixlang.report.page import render_report
+    from mixlang.report.results import Results
 
+    results = Results(context.study.build)
+    context.write("metrics.json", metrics(results))
+    write_text(context.study.file("curves.csv"), curves(results))
+    write_text(context.study.file("heldout.csv"), held_out(results))
     write_text(context.study.file("report.html"), render_report(context.study.build))
     say(f"  report: {context.study.file('report.html').relative_to(context.workspace.root)}")
 
 
 def publish(context: Context) -> None:
     """A new version in the registry, unless nothing has changed."""
-    from runners.publish import publish_study
+    from mixlang.registry import Registry
+    from mixlang.registry.artifacts import tag_command
+    from runners.publish import doubts, publish_study
 
-    version, new = publish_study(context.workspace, context.study)
-    context.write("published.json", version)
-    label = f"{version['name']}@v{version['version']}"
-    say(f"  publish: {label}" if new else f"  publish: unchanged, {label} stands")
+    mixture, new = publish_study(context.workspace, context.study)
+    content = mixture.facts["content"]
+    context.write("published.json", {"name": mixture.name, "version": mixture.version, "content": content})
+    if not new:
+        say(f"  publish: unchanged, {mixture.label} stands")
+        return
+    why = doubts(mixture.facts["verified"])
+    say(f"  publish: {mixture.label}" + (f", a candidate: {why}" if why else ""))
+    say(f"  publish: for DVC, once it is committed: {tag_command(Registry(context.workspace.registry), mixture)}")
 
 
 STAGES: dict[str, Callable[[Context], None]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixlang.console import duration
 from mixlang.errors import MixlangError
 from mixlang.files import read_json
 from mixlang.plan.build import Plan, Run
@@ -37,7 +36,12 @@ def results_of(workspace: Workspace, study: Study, plan: Plan | None = None) -> 
         result = store.result(key)
         if result is not None:
             row = found.get(key) or planned[key].as_dict()
-            found[key] = {**row, "seconds": result["seconds"], "resumed_at_step": result.get("resumed_at_step", 0)}
+            found[key] = {
+                **row,
+                "losses": result["losses"],
+                "seconds": result["seconds"],
+                "resumed_at_step": result.get("resumed_at_step", 0),
+            }
     return found
 
 
@@ -50,7 +54,13 @@ def planned_before(study: Study) -> Plan | None:
 
 
 def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
-    """Counts of a study's probe runs by state, its running runs, and what it has published."""
+    """Counts of a study's probe runs by state, every run with its state, and what the study has published.
+
+    Returns:
+        `study`, `planned`, `done`, `published`; `running` and `failed` runs; `runs`: all of them in the order of the plan,
+        with `state` (waiting, running, failed, done) and what is known: `loss` (mean over the domains once done, of
+        training before), `progress`, `samples_per_second`, `seconds_left`, `seconds`, `reason`.
+    """
     store = RunStore(workspace.store)
     status: dict[str, Any] = {
         "study": study.item,
@@ -58,6 +68,7 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
         "done": 0,
         "running": [],
         "failed": [],
+        "runs": [],
         "published": None,
     }
     plan = planned_before(study)
@@ -66,12 +77,17 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
     done = results_of(workspace, study)
     status["planned"] = len(plan.runs)
     for run in plan.runs:
+        item: dict[str, Any] = {"run": run.as_dict(), "state": "waiting"}
         if run.key in done:
             status["done"] += 1
+            item |= {"state": "done", **_outcome(done[run.key])}
         elif store.held(run.key):
-            status["running"].append({"run": run.as_dict(), **_progress(run, store.heartbeat(run.key))})
+            item |= {"state": "running", **_progress(run, store.heartbeat(run.key))}
+            status["running"].append(item)
         elif (reason := store.failure(run.key)) is not None:
-            status["failed"].append({"run": run.as_dict(), "reason": reason})
+            item |= {"state": "failed", "reason": reason}
+            status["failed"].append(item)
+        status["runs"].append(item)
     published = study.file("published.json")
     if published.exists():
         value = read_json(published)
@@ -79,36 +95,20 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
     return status
 
 
+def _outcome(row: dict[str, Any]) -> dict[str, float | None]:
+    """What a finished run came to; seconds only where its record is in this store."""
+    losses, seconds = list(row["losses"].values()), row.get("seconds")
+    return {
+        "progress": 1.0,
+        "loss": sum(losses) / len(losses),
+        "seconds": sum(seconds.values()) if seconds else None,
+    }
+
+
 def _progress(run: Run, beat: Heartbeat) -> dict[str, float | None]:
     """How a running run is doing, for programs: seconds left are of training alone."""
     left = run.budget * (1 - beat.fraction) / beat.speed if beat.speed else None
     return {"progress": beat.fraction, "loss": beat.loss, "samples_per_second": beat.speed, "seconds_left": left}
-
-
-def _doing(item: dict[str, Any]) -> str:
-    if item["loss"] is None or item["seconds_left"] is None:
-        return f"{item['progress']:.0%}"
-    return (
-        f"{item['progress']:.0%}, loss {item['loss']:.4f}, {item['samples_per_second']:,.0f} samples/s, "
-        f"about {duration(item['seconds_left'])} left"
-    )
-
-
-def show_status(found: list[dict[str, Any]]) -> None:
-    """Print statuses for people."""
-    if not found:
-        print("no study is registered in dvc.yaml; start one with 'mixlang run specs/NAME.yaml'")
-    for status in found:
-        waiting = status["planned"] - status["done"] - len(status["running"]) - len(status["failed"])
-        print(
-            f"{status['study']}: {status['done']} of {status['planned']} probe runs done, {len(status['running'])} running, "
-            f"{len(status['failed'])} failed, {waiting} waiting; published: {status['published'] or 'nothing yet'}"
-        )
-        for item in status["running"]:
-            amounts = " + ".join(f"{name} {count:,}" for name, count in item["run"]["amounts"].items() if count)
-            print(f"  running  {amounts}, seed {item['run']['seed']}: {_doing(item)}")
-        for item in status["failed"]:
-            print(f"  failed   {item['run']['key'][:12]}: {item['reason']}")
 
 
 def unnamed_runs(workspace: Workspace) -> list[str]:

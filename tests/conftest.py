@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,29 @@ def study(tmp_path_factory):
     prepare(plan.volumes, store, Locations(root, {}), 2)
     write_json(root / "plan.json", plan.as_dict())
     return Plan.read(root / "plan.json"), root / "plan.json", store
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A workspace in which the small spec has been run and committed; tests that change something copy it."""
+    root = tmp_path_factory.mktemp("finished") / "ws"
+    mixlang("init", str(root), cwd=root.parent)
+    (root / "specs" / "small.yaml").write_text(SMALL_SPEC)
+    done = mixlang("run", "specs/small.yaml", cwd=root)
+    (root.parent / "said").write_text(done.stdout)
+    for command in (["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "a study"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished workspace, run store included."""
+    root = tmp_path / "a copy"
+    shutil.copytree(finished, root, symlinks=True)
+    for name, value in (("user.name", "t"), ("user.email", "t@t")):
+        subprocess.run(["git", "config", name, value], cwd=root, check=True)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from mixlang.console import print_json, say
 from mixlang.errors import StageError
@@ -38,15 +39,23 @@ def stage(arguments: argparse.Namespace) -> None:
 def status(arguments: argparse.Namespace) -> None:
     """How far each study is."""
     from mixlang.plan.workspace import Workspace
-    from runners.status import show_status, study_status
+    from runners.status import study_status
 
     workspace = Workspace.find(arguments.spec.resolve().parent if arguments.spec else Path.cwd())
     studies = [workspace.study(arguments.spec)] if arguments.spec else workspace.studies()
-    found = [study_status(workspace, study) for study in studies]
+
+    def look() -> list[dict[str, Any]]:
+        return [study_status(workspace, study) for study in studies]
+
     if arguments.format == "json":
-        print_json(found)
+        print_json(look())
+        return
+    from runners.status_table import show_status, watch_status
+
+    if arguments.watch:
+        watch_status(look)
     else:
-        show_status(found)
+        show_status(look())
 
 
 def worker(arguments: argparse.Namespace) -> None:

@@ -70,9 +70,18 @@ WRITES = {
     "allocate": ["allocation.json"],
     "verify": ["verification.json"],
     "downstream": ["downstream.json"],
-    "report": ["report.html"],
+    "report": ["report.html", "metrics.json", "curves.csv", "heldout.csv"],
     "publish": ["published.json"],
 }
+METRICS = ("metrics.json",)
+"""Outputs that `dvc metrics show` shows."""
+
+PLOTS = {
+    "curves.csv": "template: scatter, x: samples, y: loss, title: Probe runs",
+    "heldout.csv": "template: scatter, x: predicted, y: measured, title: Held-out runs",
+}
+"""Outputs that `dvc plots show` draws, and how."""
+
 _SPECS_LINE = re.compile(r"^(\s*-\s*specs:\s*)\[([^\]]*)\]", re.MULTILINE)
 
 
@@ -91,8 +100,15 @@ def render(specs: list[str]) -> str:
     for stage in STAGES:
         lines += [f"  {stage}:", "    foreach: ${specs}", "    do:", f"      cmd: mixlang stage {stage} ${{item}}"]
         lines += ["      deps:", *(f"        - {place(name)}" for name in READS[stage])]
+        shown = {"metrics": [], "plots": []}
         lines += ["      outs:"]
-        lines += [f"        - {place(name)}: {{cache: false, persist: true}}" for name in WRITES[stage]]
+        for name in WRITES[stage]:
+            kind = "metrics" if name in METRICS else "plots" if name in PLOTS else None
+            more = f", {PLOTS[name]}" if kind == "plots" else ""
+            line = f"        - {place(name)}: {{cache: false, persist: true{more}}}"
+            (shown[kind] if kind else lines).append(line)
+        for kind, listed in shown.items():
+            lines += [f"      {kind}:", *listed] if listed else []
     return "\n".join(lines) + "\n"
 
 

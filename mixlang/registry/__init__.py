@@ -1,5 +1,5 @@
-"""Published mixtures: immutable versions with their evidence. Knows files only."""
+"""Published mixtures: immutable versions with their evidence, their status and tags. Knows files only."""
 
-from mixlang.registry.store import Mixture, Registry
+from mixlang.registry.store import Deprecated, Mixture, NotPublished, Registry
 
-__all__ = ["Mixture", "Registry"]
+__all__ = ["Deprecated", "Mixture", "NotPublished", "Registry"]

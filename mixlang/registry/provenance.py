@@ -35,6 +35,15 @@ def git_state(folder: Path) -> dict[str, Any]:
     return {"commit": ask("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
 
 
+def code_state() -> dict[str, Any]:
+    """The same of mixlang itself where it runs from a checkout; nulls where it is installed, which its version names."""
+    folder = Path(__file__).parent
+    tracked = subprocess.run(
+        ["git", "ls-files", "--error-unmatch", Path(__file__).name], cwd=folder, capture_output=True, check=False
+    )
+    return git_state(folder) if tracked.returncode == 0 else {"commit": None, "dirty": None}
+
+
 def environment() -> dict[str, Any]:
     """Python, mixlang and the packages that results depend on, and a hash over every installed package."""
     versions = {name: _version(name) for name in _PACKAGES}

@@ -1,57 +1,25 @@
 """The registry: `registry/NAME/vK/`, append-only. A version is a folder that appears whole and never changes.
 
-`MANIFEST` lists the SHA-256 of every other file in the format of `sha256sum -c`.
+What happens to it later, its status and its tags, is kept beside it (mixlang.registry.lifecycle); `README.md` lists
+it all (mixlang.registry.index).
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import contextlib
 import re
-import shutil
-import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from mixlang.errors import InputError, StageError
-from mixlang.files import file_digest
+from mixlang.registry.lifecycle import LATEST, Lifecycle, State, version_number, wrong_tag
+from mixlang.registry.manifest import damage
+from mixlang.registry.mixture import Deprecated, Mixture, NotPublished, read_mixture
+from mixlang.registry.placing import place
 
-_VERSION = re.compile(r"^v([1-9][0-9]*)$")
-
-
-class NotPublished(InputError, KeyError):
-    """There is no such mixture or version."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """A published version.
-
-    Attributes:
-        shares: of the budget, by domain; amounts: samples of each domain at the budget.
-        facts: everything `mixture.yaml` says.
-        folder: where the version lies.
-    """
-
-    name: str
-    version: int
-    budget: float
-    shares: dict[str, float]
-    amounts: dict[str, int]
-    facts: dict[str, Any]
-    folder: Path
-
-    @property
-    def label(self) -> str:
-        """`name@vK`."""
-        return f"{self.name}@v{self.version}"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -59,7 +27,7 @@ class Registry:
     """The published mixtures below a folder.
 
     Example:
-        `Registry("registry").get("ct-mri-pet@latest").shares`
+        `Registry("registry").get("ct-mri-pet@stable").shares`
     """
 
     folder: Path | str
@@ -73,48 +41,87 @@ class Registry:
         """Mixtures that have a version."""
         if not self.root.is_dir():
             return []
-        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and self.versions(path.name))
+        found = (path.name for path in self.root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
+        return sorted(name for name in found if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
         """Version numbers of a mixture, oldest first."""
         folder = self.root / name
-        if not folder.is_dir():
+        if not _NAME.fullmatch(name) or not folder.is_dir():
             return []
-        return sorted(int(match[1]) for path in folder.iterdir() if (match := _VERSION.match(path.name)))
+        numbers = (version_number(path.name) for path in folder.iterdir())
+        return sorted(number for number in numbers if number is not None)
+
+    def all(self, name: str | None = None) -> list[Mixture]:
+        """Every version of a mixture, or of all of them, oldest first."""
+        found = []
+        for item in self.names() if name is None else [name]:
+            state = self.lifecycle(item).state()
+            found += [self._read(item, version, state) for version in self.versions(item)]
+        return found
+
+    def readable(self, name: str) -> list[Mixture]:
+        """The versions of a mixture whose mixture.yaml can be read: a damaged one must not keep others from going on."""
+        state, found = self.lifecycle(name).state(), []
+        for version in self.versions(name):
+            with contextlib.suppress(InputError):
+                found.append(self._read(name, version, state))
+        return found
+
+    def lifecycle(self, name: str) -> Lifecycle:
+        """Status files and tags of a mixture."""
+        return Lifecycle(self.root / name)
 
     def get(self, reference: str) -> Mixture:
-        """The mixture a reference names: `name`, `name@latest` or `name@v2`.
+        """The mixture a reference names: `name` or `name@latest` (the newest version that is not deprecated; the newest
+        of all where all are), `name@stable` (whatever people have tagged so), or `name@v2`.
 
         Raises:
-            NotPublished: nothing of that name or version; says what there is.
+            NotPublished: nothing of that name, version or tag; says what there is.
             InputError: the version's mixture.yaml cannot be read.
+
+        Warns:
+            Deprecated: it is not to be used any more; says what to use instead.
+        """
+        name, version = self.resolve(reference)
+        found = self._read(name, version)
+        if found.deprecation is not None:
+            warnings.warn(found.warning(), Deprecated, stacklevel=2)
+        return found
+
+    def get_version(self, name: str, version: int) -> Mixture:
+        """A version by its number, whatever has become of it.
+
+        Raises:
+            InputError: its mixture.yaml is missing or cannot be read.
+        """
+        return self._read(name, version)
+
+    def resolve(self, reference: str) -> tuple[str, int]:
+        """Name and version number of a reference.
+
+        Raises:
+            NotPublished: as `get`.
         """
         name, _, wanted = reference.partition("@")
         versions = self.versions(name)
         if not versions:
             known = ", ".join(self.names()) or "nothing"
             raise NotPublished(f"there is no mixture '{name}' in {self.root}; it holds {known}")
-        if wanted in ("", "latest"):
-            return self._read(name, versions[-1])
-        match = _VERSION.match(wanted)
-        if not match or int(match[1]) not in versions:
-            shown = ", ".join(f"v{version}" for version in versions)
-            raise NotPublished(f"'{name}' has no version '{wanted}'; it has {shown}")
-        return self._read(name, int(match[1]))
+        state = self.lifecycle(name).state()
+        if wanted in ("", LATEST):
+            return name, state.latest(versions)
+        number = version_number(wanted) or state.tags.get(wanted)
+        if number not in versions:
+            shown = ", ".join([*(f"v{version}" for version in versions), LATEST, *state.tags])
+            raise NotPublished(f"'{name}' has no version or tag '{wanted}'; it has {shown}")
+        return name, number
 
-    def _read(self, name: str, version: int) -> Mixture:
-        folder = self.root / name / f"v{version}"
-        path = folder / "mixture.yaml"
-        try:
-            facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return Mixture(name, version, facts["budget"], facts["shares"], facts["amounts"], facts, folder)
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} cannot be read: {error}", "See what is damaged with 'mixlang registry verify'."
-            ) from error
+    def _read(self, name: str, version: int, state: State | None = None) -> Mixture:
+        return read_mixture(self.folder_of(name, version), name, version, state or self.lifecycle(name).state())
 
     def publish(self, name: str, content: str, render: Callable[[int], Mapping[str, bytes]]) -> tuple[Mixture, bool]:
-        """Add a version, unless the latest one has the same content.
+        """Add a version, unless the newest one has the same content.
 
         Safe with several publishers at once: a version is built aside and renamed into place, and a rename onto a
         version that somebody else has just published fails, upon which the next number is taken.
@@ -129,67 +136,102 @@ class Registry:
         Raises:
             StageError: the disk refused; the registry is as it was.
         """
+        from mixlang.registry.index import refresh
+
         folder = self.root / name
         while True:
             versions = self.versions(name)
             if versions:
-                latest = self._read(name, versions[-1])
-                if latest.facts.get("content") == content:
-                    return latest, False
+                newest = self._read(name, versions[-1])
+                if newest.facts.get("content") == content:
+                    refresh(self)  # a publisher that was killed may have left it as it was before
+                    return newest, False
             number = versions[-1] + 1 if versions else 1
             try:
-                if self._place(folder, number, render(number)):
+                if place(folder, number, render(number)):
+                    refresh(self)
                     return self._read(name, number), True
             except OSError as error:
                 hint = "Free disk space or mend the permissions, then run the same command again."
                 raise StageError(f"could not publish to {folder}: {error.strerror or error}", hint) from error
 
-    @staticmethod
-    def _place(folder: Path, number: int, files: Mapping[str, bytes]) -> bool:
-        """Write a version aside and rename it into place; False when the number is taken."""
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".publishing-", dir=folder))
-        try:
-            listed = {**files, "MANIFEST": _manifest(files)}
-            for filename, data in listed.items():
-                with (aside / filename).open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            aside.chmod(0o755)
-            try:
-                aside.rename(folder / f"v{number}")
-            except OSError:
-                if (folder / f"v{number}").exists():
-                    return False
-                raise
-            return True
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+    def tag(self, reference: str, tag: str) -> Mixture:
+        """Let a tag name a version, whatever it named before. A candidate becomes a published version by it.
+
+        Raises:
+            NotPublished: there is no such version.
+            InputError: the tag has the wrong form, or the version is deprecated.
+        """
+        from mixlang.registry.index import refresh
+
+        wrong = wrong_tag(tag)
+        if wrong:
+            raise InputError(wrong)
+        name, version = self.resolve(reference)
+        if version in self.lifecycle(name).state().deprecations:
+            raise InputError(f"{name}@v{version} is deprecated; no tag can name it", "Tag another version.")
+        self.lifecycle(name).tag(version, tag)
+        refresh(self)
+        return self._read(name, version)
+
+    def untag(self, name: str, tag: str) -> None:
+        """Remove a tag.
+
+        Raises:
+            NotPublished: there is no such mixture or tag.
+        """
+        from mixlang.registry.index import refresh
+
+        name, _ = self.resolve(name)
+        if not self.lifecycle(name).untag(tag):
+            there = ", ".join(self.lifecycle(name).state().tags) or "none"
+            raise NotPublished(f"'{name}' has no tag '{tag}'; it has {there}")
+        refresh(self)
+
+    def deprecate(self, reference: str, superseded_by: str | None = None, reason: str = "") -> Mixture:
+        """Say that a version is not to be used any more. It stays, and so do its files; there is no way back.
+
+        Args:
+            reference: with its version, as `name@v1`.
+            superseded_by: the version to use instead, as `v2`.
+
+        Raises:
+            NotPublished: there is no such version.
+            InputError: the version is not named, or supersedes itself.
+        """
+        from mixlang.registry.index import refresh
+
+        if "@" not in reference:
+            raise InputError(f"which version of '{reference}' is deprecated?", f"Name it, as in {reference}@v1.")
+        name, version = self.resolve(reference)
+        by = None if superseded_by is None else self.resolve(f"{name}@{superseded_by}")[1]
+        if by == version:
+            raise InputError(f"{name}@v{version} cannot be superseded by itself")
+        if version in self.lifecycle(name).state().deprecations:
+            raise InputError(f"{name}@v{version} is deprecated already")
+        self.lifecycle(name).deprecate(version, by, reason)
+        refresh(self)
+        return self._read(name, version)
+
+    def problems(self) -> list[str]:
+        """What is wrong around the versions: numbers that are missing, status files and tags that make no sense, an index
+        that does not say what there is (the next change writes it anew)."""
+        from mixlang.registry.index import stale
+
+        found = []
+        for name in self.names():
+            versions = self.versions(name)
+            gone = sorted(set(range(1, versions[-1])) - set(versions))
+            found += [f"{name}/v{version}: missing" for version in gone]
+            found += self.lifecycle(name).problems(versions)
+        return found + [
+            f"{name}: does not say what the registry holds" for name in stale(self) if (self.root / name).exists()
+        ]
+
+    def folder_of(self, name: str, version: int) -> Path:
+        """Where a version lies."""
+        return self.root / name / f"v{version}"
 
     def damage(self, mixture: Mixture) -> list[str]:
         """What is wrong with a version's files: changed, missing, not listed; empty when it is as published."""
-        path = mixture.folder / "MANIFEST"
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            return [f"MANIFEST: cannot be read ({error})"]
-        listed = {}
-        for line in lines:
-            digest, _, filename = line.partition("  ")
-            if not re.fullmatch(r"[0-9a-f]{64}", digest) or not filename or "/" in filename:
-                return [f"MANIFEST: the line {line[:80]!r} is not a hash and a file name"]
-            listed[filename] = digest
-        found = []
-        for filename, digest in listed.items():
-            file = mixture.folder / filename
-            if not file.is_file():
-                found.append(f"{filename}: missing")
-            elif file_digest(file) != digest:
-                found.append(f"{filename}: changed since it was published")
-        extra = sorted(file.name for file in mixture.folder.iterdir() if file.name not in {*listed, "MANIFEST"})
-        return found + [f"{filename}: not part of the published version" for filename in extra]
-
-
-def _manifest(files: Mapping[str, bytes]) -> bytes:
-    return "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())).encode()
+        return damage(mixture.folder)

@@ -23,7 +23,7 @@ def allocation_section(results: Results) -> list[str]:
     sure = target["intervals"]
     if sure:
         ranges = [f"{low:.0%} to {high:.0%}" for low, high in (sure["shares"][name] for name in results.domains)]
-        rows.insert(1, [f"{sure['level']:.0%} interval", "", *ranges])
+        rows.insert(1, [f"allocated, {sure['level']:.0%} interval", "", *ranges])
     parts = [
         "<h2>Allocation</h2>",
         results.key(),
@@ -68,7 +68,7 @@ def _path(results: Results) -> list[str]:
         "Optimal shares by budget", alt, (budgets[0], budgets[-1]), (0.0, 1.0), "budget", "share", linear_y=True
     )
     for index, name in enumerate(results.domains):
-        chart.line(budgets, [step["shares"][name] for step in found], index)
+        chart.line(budgets, [step["shares"][name] for step in found], index, name=name)
     lost = [step for step in results.allocation["path"] if "reason" in step]
     note = f" Not solved at {lost[0]['budget']:,.0f}: {escape(lost[0]['reason'])}." if lost else ""
     return [f"<figure>{chart.render()}</figure>", soft(f"Beyond the probed budgets this is extrapolation.{note}")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixlang.report.parts import table
+from mixlang.report.parts import soft, table
 from mixlang.report.results import Results
 
 
@@ -22,4 +22,9 @@ def certificate_section(results: Results) -> list[str]:
         ["active bounds", active or "none"],
         ["shadow prices, by unit of share", prices or "none"],
     ]
-    return ["<h2>Certificate</h2>", table(["", ""], rows)]
+    note = (
+        "The gap bounds from below what any mixture that keeps the constraints could reach under these laws; it and the "
+        "residual are computed from our own losses and gradients, apart from the solver. It says nothing of how true the "
+        "laws are: that is what the held-out runs are for."
+    )
+    return ["<h2>Certificate</h2>", f'<div class="text">{table(["what", "found"], rows)}</div>', soft(note)]

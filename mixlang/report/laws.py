@@ -12,7 +12,7 @@ from mixlang.report.results import Results
 
 def laws_section(results: Results) -> list[str]:
     """Which law won where, and by how much."""
-    families = sorted({family for law in results.laws.laws for family in law.scores})
+    laws = results.laws.laws
     rows = [
         [
             law.name,
@@ -21,23 +21,26 @@ def laws_section(results: Results) -> list[str]:
             number(None if np.isnan(law.noise) else law.noise, ".1%"),
             f"{law.used}",
             f"{law.dropped}",
-            *(number(law.scores.get(family, {}).get("score"), ".1%") for family in families),
         ]
-        for law in results.laws.laws
+        for law in laws
     ]
-    head = [
-        "domain",
-        "law",
-        "fit error",
-        "seed noise",
-        "rows",
-        "set aside",
-        *(f"CV {family}" for family in families),
-    ]
-    note = (
-        "CV is the mean of two errors: each mixture left out in turn, and the largest budget left out whole; the law "
-        "with the smallest is used. Rows are set aside for a domain when the run had none of its data, or learned no more "
-        "than the mean intensity."
+    parts = ["<h2>Laws</h2>", table(["domain", "law", "fit error", "seed noise", "rows", "set aside"], rows)]
+    parts.append(
+        soft(
+            "Rows are set aside for a domain when the run had none of its data, or learned no more than the mean intensity."
+        )
     )
+    families = sorted({family for law in laws for family in law.scores})
+    if families:
+        scores = [
+            [family, *(number(law.scores.get(family, {}).get("score"), ".1%") for law in laws)] for family in families
+        ]
+        parts.append(table(["cross-validated error", *(law.name for law in laws)], scores))
+        parts.append(
+            soft(
+                "The mean of two errors: each mixture left out in turn, and the largest budget left out whole. The law with "
+                "the smallest is used; of those within 2 % of it, the one that docs/laws.md lists first."
+            )
+        )
     notes = "".join(f"<li>{escape(item)}</li>" for item in results.laws.notes)
-    return ["<h2>Laws</h2>", table(head, rows), soft(note), f"<ul>{notes}</ul>" if notes else ""]
+    return [*parts, *([f"<ul>{notes}</ul>"] if notes else [])]

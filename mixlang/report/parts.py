@@ -7,10 +7,26 @@ from html import escape
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of texts, which are escaped; it scrolls sideways where the page is narrow."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    """A table of texts, which are escaped; it scrolls sideways where the page is narrow, and its columns can be sorted.
+
+    The first cell of a row is its heading.
+    """
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{escape(cell)}</td>" if place else f'<th scope="row">{escape(cell)}</th>'
+            for place, cell in enumerate(row)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def code(text: str) -> str:
+    """Commands, as they are typed."""
+    return f'<pre tabindex="0"><code>{escape(text)}</code></pre>'
 
 
 def soft(text: str) -> str:

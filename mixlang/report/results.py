@@ -10,7 +10,7 @@ from typing import Any
 
 from mixlang.files import read_json
 from mixlang.laws import Fit, read_fit
-from mixlang.report.svg import colour
+from mixlang.report.svg import sample
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Results:
     Attributes:
         build: the study's build folder.
         label: `name@vK` when the page is part of a published version; published: the date of that version.
+        provenance: of that version, as in its provenance.json.
     """
 
     build: Path
     label: str = ""
     published: str = ""
+    provenance: dict[str, Any] | None = None
 
     def read(self, name: str) -> Any:
         """A JSON file of the build folder."""
@@ -88,9 +90,9 @@ class Results:
         ]
 
     def key(self, prefix: str = "") -> str:
-        """The colours of the domains, as HTML."""
+        """The colours, markers and lines of the domains, as HTML."""
         items = "".join(
-            f'<span class="key"><span class="swatch" style="background:{colour(index)}"></span>{prefix}{escape(name)}</span>'
+            f'<span class="key">{sample(index)} {prefix}{escape(name)}</span>'
             for index, name in enumerate(self.domains)
         )
         return f"<p>{items}</p>"

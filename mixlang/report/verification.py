@@ -86,7 +86,7 @@ def _scatter(results: Results) -> str:
     chart.diagonal()
     for index, name in enumerate(results.domains):
         mine = [point for point in points if point["domain"] == name]
-        chart.points([point["predicted"] for point in mine], [point["measured"] for point in mine], index)
+        chart.points([point["predicted"] for point in mine], [point["measured"] for point in mine], index, name=name)
     return chart.render()
 
 

@@ -151,7 +151,7 @@ def diagnostics_page() -> str:
     parts = [
         "# Diagnostics\n",
         "Every problem of a spec is reported in one pass, file by file, as\n",
-        "```\nspecs/demo.yaml:2:1: error[MX0101]: unknown key 'nmae'\n 2 | nmae: demo\n   | ^^^^\n"
+        "```text\nspecs/demo.yaml:2:1: error[MX0101]: unknown key 'nmae'\n 2 | nmae: demo\n   | ^^^^\n"
         "   help: did you mean 'name'?\n```\n",
         "`--format json` gives the same to programs, `--format github` to pull requests (`::error file=...`). Warnings say "
         "what will probably disappoint; `--strict` makes them errors. Codes never change their meaning. `MX00..` are about "
