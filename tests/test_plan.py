@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest
 from mixlang.plan.build import Plan, compile_plan, unusable
-from mixlang.plan.design import sobol_simplex, whole_amounts, whole_mixture
+from mixlang.plan.design import probe_points, sobol_simplex, whole_amounts, whole_mixture
 from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord, in_two_domains
 from mixlang.plan.pipeline import STAGES, register, render
 from mixlang.plan.split import validation_subjects
@@ -252,3 +252,25 @@ def test_crops_count_extent_not_voxels():
     assert record.crops([2.0, 2.0, 2.0], [32, 32, 32]) == 1.0
     assert record.crops([1.0, 1.0, 1.0], [32, 32, 32]) == 8.0
     assert dataclasses.replace(record, shape=(8, 8, 8)).crops([1.0, 1.0, 1.0], [32, 32, 32]) == 1.0
+
+
+def test_mixtures_repeat_exactly_at_multiples_of_4096(tmp_path):
+    def mixtures(budgets):
+        text = SMALL_SPEC.replace("[320, 480, 640, 960]", "[2048, 4096, 8192, 12288, 16384]")
+        text = text.replace("holdout: [1280], target: 2000", "holdout: [32768], target: 40k")
+        text = text.replace("count: 2, budgets: [480]", f"count: 5, budgets: {budgets}").replace("400", "unlimited")
+        path = tmp_path / "spec.yaml"
+        path.write_text(text)
+        found = {}
+        for kind, amounts in probe_points(load_spec(path).spec):
+            if kind == "mixture":
+                found.setdefault(sum(amounts.values()), []).append(amounts)
+        return found
+
+    found = mixtures([4096, 12288, 16384])
+    for budget, times in ((12288, 3), (16384, 4)):
+        assert found[budget] == [{name: times * amount for name, amount in mix.items()} for mix in found[4096]]
+    # A budget more changes none of the others: nothing is trained again.
+    more = mixtures([2048, 4096, 12288, 16384])
+    assert {budget: more[budget] for budget in found} == found
+    assert all(sum(mix.values()) == 2048 for mix in more[2048])

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from mixlang.spec.schema import Spec
 
+_GRAIN = 4096
+"""Mixtures at multiples of this budget have shares in whole parts of it."""
+
 _GRID_FROM = 1022
 """Where a grid's mixtures begin in the sequence of all."""
 
@@ -60,8 +63,8 @@ def probe_points(spec: Spec) -> list[tuple[str, dict[str, int]]]:
     mixtures = spec.design.mixtures
     budgets = sorted(mixtures.budgets if mixtures.budgets is not None else spec.budgets.probe)
     for budget in budgets:
-        # Multiples of the smallest budget repeat its mixtures exactly: they are ladders, whose beginnings are shared.
-        times = budget // budgets[0] if budget % budgets[0] == 0 else 1
+        # Shares in 4,096ths repeat exactly from budget to budget: the runs are ladders, whose beginnings are shared.
+        times = budget // _GRAIN if budget % _GRAIN == 0 else 1
         for shares in sobol_simplex(len(names), mixtures.count):
             amounts = [times * amount for amount in whole_amounts(shares, budget // times)]
             points.append(("mixture", dict(zip(names, amounts, strict=True))))

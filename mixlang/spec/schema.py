@@ -456,6 +456,7 @@ class Verify(Section):
         {},
         "Mixtures of your own to train beside them, shares by domain; a domain left out has none.",
         {"habit": {"ct": 0.7, "mri": 0.2, "pet": 0.1}},
+        "fraction of the budget",
         max_length=32,
     )
     grid: Grid = _section()
