@@ -91,7 +91,8 @@ def allocation(results: Results) -> list[str]:
 
 def agreement(results: Results) -> list[str]:
     found = results.verification["agreement"]
-    entries = {"all": found["pooled"], "supported": found["supported"], **found["domains"]}
+    entries = {"all": found["pooled"], "supported": found["supported"]}
+    entries |= {name: entry["supported"] or entry for name, entry in found["domains"].items()}
     return table(
         ["held-out losses", "count", "r", "rank r", "mean error", "bias", "in 50 %", "in 90 %", "spread", "noise"],
         [

@@ -147,6 +147,8 @@ def test_what_was_never_observed_is_said(fit):
     assert not flags["m", "pet"]
     assert not flags["m", "mri"]
     assert found["supported"]["count"] == 4
+    assert found["domains"]["pet"]["supported"]["count"] == 1
+    assert found["domains"]["pet"]["count"] == 2
 
 
 def test_prediction_intervals_hold_a_new_run_not_only_the_curve(fit):
@@ -224,11 +226,12 @@ def change(mean, low, high):
 def document(overall, domains=None, times=2.0):
     domains = domains or {"ct": change(-0.1, -0.2, -0.05), "pet": change(0.02, 0.01, 0.03)}
     entry = {"overall": overall, "domains": domains, "data": {"objective": times, "domains": {}}}
-    pooled = {"pearson_r": 0.99, "mean_relative_error": 0.02, "coverage": {"0.9": 0.91}}
+    pooled = {"pearson_r": 0.99, "mean_relative_error": 0.02, "coverage": {"0.9": 0.91}, "count": 12}
+    in_ct = {"supported": {"pearson_r": 0.97, "noise": 0.01, "spread": 0.1}}
     return {
         "improvements": {"900": {"proportional": entry}},
         "regret": {},
-        "agreement": {"pooled": pooled, "domains": {"ct": {"pearson_r": 0.97}, "pet": {"pearson_r": None}}},
+        "agreement": {"pooled": pooled, "supported": None, "domains": {"ct": in_ct, "pet": {"supported": None}}},
     }
 
 
@@ -259,6 +262,20 @@ def test_better_worse_or_not_shown(overall, kind, words):
     assert "is pet" in weakest["says"]
     assert "+2.0%" in weakest["says"]
     assert not any(item["about"] == "gain" for item in found)
+
+
+def test_predictions_are_judged_where_the_laws_say_anything_and_the_rest_is_told():
+    found = document(change(-0.1, -0.2, -0.05))
+    found["agreement"]["pooled"]["mean_relative_error"] = 0.3
+    found["agreement"]["supported"] = {**found["agreement"]["pooled"], "mean_relative_error": 0.02, "count": 10}
+    quiet = {
+        "supported": {"pearson_r": 0.1, "noise": 0.01, "spread": 0.015}
+    }  # less than twice the noise: r says nothing
+    found["agreement"]["domains"]["pet"] = quiet
+    said = verdict(found, allocation(0.8, 1.0, [0.1, 0.3]))[-1]
+    assert said["finding"] == "held"
+    for words in ("error of 2.0%", "0.970 (ct) or more", "without 2 of 12 pairs", "with them the error is 30.0%"):
+        assert words in said["says"]
 
 
 @pytest.mark.parametrize(

@@ -43,16 +43,16 @@ def _prediction(results: Results) -> list[str]:
         for name, found in [
             ("all domains", agreement["pooled"]),
             ("all, where supported", agreement["supported"]),
-            *agreement["domains"].items(),
+            *((name, entry["supported"] or entry) for name, entry in agreement["domains"].items()),
         ]
         if found
     ]
     head = ["held-out runs", "Pearson r", "rank r", "mean error", "bias", "50 %", "90 %", "spread", "seed noise"]
     note = (
         "Pooled r flatters where domains differ in the scale of their loss, hence the rows by domain. Supported: the run "
-        "had at least the smallest share of the domain that its law was fitted on. 50 % and 90 %: the part of the losses "
-        "inside prediction intervals of that level. Spread: between mixtures and budgets, of the log loss; where it is "
-        "not well above the noise between seeds, r says little."
+        "had at least the smallest share of the domain that its law was fitted on; the rows by domain are of such runs. "
+        "50 % and 90 %: the part of the losses inside prediction intervals of that level. Spread: between mixtures and "
+        "budgets, of the log loss; where it is not well above the noise between seeds, r says little."
     )
     return [
         "<h3>Predicted against measured</h3>",

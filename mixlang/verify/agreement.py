@@ -28,8 +28,9 @@ def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
         standard deviation of the measured log loss between mixtures and budgets), `noise` (between seeds, likewise) and
         `coverage`, the part of the measured losses inside prediction intervals of each level. Pooled r flatters when
         domains differ in the scale of their loss, hence both.
-        `supported`: the same, pooled, over the pairs whose domain had at least the smallest share its law was fitted
-        on; elsewhere a law says nothing.
+        `supported`, beside the pooled numbers and in each domain's: the same over the pairs whose run had at least the
+        smallest share of the domain that its law was fitted on (null where there are none); elsewhere a law says
+        nothing.
         `points`: each pair with `predicted`, its 90 % interval `low` to `high`, `measured`, `supported`.
     """
     names = list(laws.names)
@@ -41,17 +42,23 @@ def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
     low, high = laws.prediction_interval(amounts)
     errors = np.log(measured / predicted) / deviation
 
-    def summary(rows: Any, columns: Any) -> dict[str, Any]:
-        return _agreement(predicted[rows, columns], measured[rows, columns], errors[rows, columns])
+    def summary(rows: Any, columns: Any) -> dict[str, Any] | None:
+        chosen = measured[rows, columns]
+        return _agreement(predicted[rows, columns], chosen, errors[rows, columns]) if chosen.size else None
 
-    everything = slice(None), slice(None)
-    domains = {}
+    def of_domain(rows: Any, index: int) -> dict[str, Any] | None:
+        found = summary(rows, index)
+        if found is not None:
+            found["noise"], found["spread"] = _components(np.log(measured[rows, index]), groups[rows])
+        return found
+
+    domains: dict[str, Any] = {}
     for index, name in enumerate(names):
-        noise, spread = _components(np.log(measured[:, index]), groups)
-        domains[name] = summary(slice(None), index) | {"spread": spread, "noise": noise}
+        domains[name] = of_domain(slice(None), index)
+        domains[name]["supported"] = of_domain(supported[:, index], index)
     return {
-        "pooled": summary(*everything),
-        "supported": summary(*np.nonzero(supported)) if supported.any() else None,
+        "pooled": summary(slice(None), slice(None)),
+        "supported": summary(*np.nonzero(supported)),
         "domains": domains,
         "points": [
             {
@@ -83,6 +90,7 @@ def _supported(laws: Fit, amounts: Floats) -> NDArray[np.bool_]:
 
 def _components(logs: Floats, groups: NDArray[np.int64]) -> tuple[float | None, float]:
     """Deviation of log losses within groups (None without replicates) and of the groups' means."""
+    groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
     count = np.bincount(groups)
     means = np.bincount(groups, logs) / count
     freedom = int((count - 1).sum())
