@@ -90,12 +90,22 @@ def content_of(core: dict[str, Any], laws: Any, losses: str, problem: Any) -> st
 
 
 def doubts(verified: dict[str, Any] | None) -> str:
-    """Why a mixture is published as a candidate, for a person to vouch for; empty where its measurements speak for it."""
+    """Why a mixture is published as a candidate, for a person to vouch for; empty where its measurements speak for it.
+
+    They do where, at the largest held-out budget, it is shown to be better than proportional sampling (or, without that,
+    than the first rival) and is shown to be worse than no rival; with one seed the mean has to do.
+    """
     if verified is None or not verified["change"]:
         return "nothing was measured at a held-out budget"
     budget = max(verified["change"], key=int)
-    lost = [kind for kind, found in verified["change"][budget].items() if found["mean"] > 0]
-    return f"at {int(budget):,} it was measured to be worse than {', '.join(lost)}" if lost else ""
+    rivals = verified["change"][budget]
+    lost = [kind for kind, found in rivals.items() if (found["mean"] if found["low"] is None else found["low"]) > 0]
+    if lost:
+        return f"at {int(budget):,} it was measured to be worse than {', '.join(lost)}"
+    usual = "proportional" if "proportional" in rivals else next(iter(rivals))
+    change = rivals[usual]
+    shown = (change["mean"] if change["high"] is None else change["high"]) < 0
+    return "" if shown else f"at {int(budget):,} no gain over {usual} was shown"
 
 
 def _lineage(registry: Registry, name: str, previous: list[int], laws: Any) -> dict[str, Any]:
@@ -122,21 +132,33 @@ def _settings(study: Study, runs: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
-    """The verification in a few numbers, or None where nothing was held out."""
+    """The verification in a few numbers and its findings in words, or None where nothing was held out.
+
+    Pearson r and the mean error are over the pairs in which the laws say anything (`pairs` of `held_out`).
+    """
     if not verification["runs"]:
         return None
-    pooled = verification["agreement"]["pooled"]
+    everything = verification["agreement"]["pooled"]
+    known = verification["agreement"]["supported"] or everything
     return {
-        "pearson_r": None if pooled["pearson_r"] is None else round(pooled["pearson_r"], 4),
-        "mean_relative_error": round(pooled["mean_relative_error"], 4),
+        "pearson_r": None if known["pearson_r"] is None else round(known["pearson_r"], 4),
+        "mean_relative_error": round(known["mean_relative_error"], 4),
+        "pairs": known["count"],
+        "held_out": everything["count"],
         "change": {
-            budget: {
-                baseline: {key: None if value is None else round(value, 4) for key, value in found["overall"].items()}
-                for baseline, found in baselines.items()
-            }
+            budget: {baseline: _rounded(found["overall"]) for baseline, found in baselines.items()}
             for budget, baselines in verification["improvements"].items()
         },
+        "regret": {
+            budget: {"rank": found["rank"], "of": len(found["objectives"]), **_rounded(found["corrected"] or {})}
+            for budget, found in verification["regret"].items()
+        },
+        "findings": [found["says"] for found in verification["verdict"]],
     }
+
+
+def _rounded(interval: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if value is None else round(value, 4) for key, value in interval.items()}
 
 
 def downstream_facts(document: dict[str, Any]) -> dict[str, Any]:

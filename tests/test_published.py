@@ -203,11 +203,20 @@ def test_a_plan_of_other_code_is_not_compared_with(copied, monkeypatch):
 
 
 def test_what_was_not_shown_to_be_better_is_a_candidate():
-    def verified(mean):
-        return {"change": {"100": {"uniform": {"mean": 0.5}}, "1280": {"proportional": {"mean": mean}}}}
+    def verified(mean, low=None, high=None):
+        found = {"mean": mean, "low": low, "high": high}
+        return {"change": {"100": {"uniform": {"mean": 0.5}}, "1280": {"proportional": found}}}
 
     assert doubts(verified(-0.02)) == ""
+    assert doubts(verified(-0.02, -0.03, -0.01)) == ""
     assert doubts(verified(0.03)) == "at 1,280 it was measured to be worse than proportional"
+    assert doubts(verified(0.03, 0.01, 0.05)) == "at 1,280 it was measured to be worse than proportional"
+    assert doubts(verified(-0.02, -0.05, 0.01)) == "at 1,280 no gain over proportional was shown"
+    both = verified(-0.02, -0.03, -0.01)
+    both["change"]["1280"]["uniform"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
+    assert doubts(both) == ""  # not told from another rival, and shown to be better than what one would do anyway
+    both["change"]["1280"]["uniform"]["low"] = 0.005
+    assert doubts(both) == "at 1,280 it was measured to be worse than uniform"
     assert doubts(None) == "nothing was measured at a held-out budget"
 
 

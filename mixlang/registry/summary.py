@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,8 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
 
     Returns:
         `intervals` of the shares; `certificate`: status, gap and residual; `compared`: by baseline its shares, its
-        predicted gain and the probability that the mixture is better; `data`, `code`, `environment` and `reproduce` as
-        recorded.
+        predicted gain and the probability that the mixture is better; `roles`: hubs and islands in words; `data`, `code`,
+        `environment` and `reproduce` as recorded.
     """
     target = read_json(mixture.folder / "certificate.json")["target"]
     origin = read_json(mixture.folder / "provenance.json")
@@ -35,6 +36,7 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
             }
             for name, found in target["baselines"].items()
         },
+        "roles": [entry["says"] for entry in (target.get("structure") or {}).get("domains", {}).values()],
         "data": {
             name: {
                 "volumes": found["volumes"],
@@ -73,6 +75,8 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
         shown = "" if r is None else f"r = {r:.3f}, "
         error = facts["verified"]["mean_relative_error"]
         lines.append(f"  predictions   {shown}mean error {error:.1%} on held-out runs")
+        for says in facts["verified"].get("findings", []):
+            lines += textwrap.wrap(says, 116, initial_indent="  - ", subsequent_indent="    ")
     proof = found["certificate"]
     lines.append(f"  optimality    {proof['status']}, at most {proof['gap']:.1e} from the optimum under its laws")
     lines.append(f"  laws          {', '.join(f'{name} {law}' for name, law in facts['laws'].items())}")
@@ -81,6 +85,10 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
         sure = "" if rival["corrected"] is None else f"; {rival['corrected']:+.1%}; {rival['probability']:.0%}"
         shares = "  ".join(f"{domain} {share:.1%}" for domain, share in rival["shares"].items())
         lines.append(f"  {name:14} {rival['gain']:+.1%}{sure}   {shares}")
+    if found["roles"]:
+        lines += ["", "who helps whom, at this mixture"]
+    for says in found["roles"]:
+        lines += textwrap.wrap(says, 116, initial_indent="  - ", subsequent_indent="    ")
     lines += ["", "data"]
     for name, data in found["data"].items():
         lines.append(
