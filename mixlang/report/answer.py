@@ -19,6 +19,11 @@ def answer_section(results: Results) -> list[str]:
         f'<p class="lead">For a budget of {target["budget"]:,.0f} samples train on {mixture}. The laws predict an '
         f"objective {abs(gain):.1%} {'below' if gain >= 0 else 'above'} proportional sampling{odds}.</p>",
     ]
+    text += [
+        f'<p class="lead"><b>{escape(found["says"])}</b></p>'
+        for found in results.verification.get("verdict", [])
+        if found["about"] == "gain"
+    ]
     for budget, found in results.verification.get("improvements", {}).items():
         change = found.get("proportional", next(iter(found.values())))["overall"]
         against = "proportional" if "proportional" in found else next(iter(found))
