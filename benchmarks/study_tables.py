@@ -94,12 +94,25 @@ def agreement(results: Results) -> list[str]:
     entries = {"all": found["pooled"], "supported": found["supported"]}
     entries |= {name: entry["supported"] or entry for name, entry in found["domains"].items()}
     return table(
-        ["held-out losses", "count", "r", "rank r", "mean error", "bias", "in 50 %", "in 90 %", "spread", "noise"],
+        [
+            "held-out losses",
+            "count",
+            "r",
+            "ceiling",
+            "rank r",
+            "mean error",
+            "bias",
+            "in 50 %",
+            "in 90 %",
+            "spread",
+            "noise",
+        ],
         [
             [
                 name,
                 entry["count"],
                 f"{entry['pearson_r']:.3f}",
+                f"{entry['ceiling']:.3f}" if entry.get("ceiling") else "",
                 f"{entry['spearman']:.3f}",
                 f"{entry['mean_relative_error']:.1%}",
                 f"{entry['bias']:+.1%}",

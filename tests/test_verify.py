@@ -125,6 +125,18 @@ def test_noise_and_spread_are_told_apart(fit):
     assert entry["spread"] == pytest.approx(0.3 / np.sqrt(2))
 
 
+def test_the_ceiling_is_the_correlation_of_exact_predictions(fit):
+    rng = np.random.default_rng(4)
+    rows = []
+    for index, shares in enumerate(rng.dirichlet(np.ones(3), 60)):
+        amounts = tuple(900 * shares)
+        exact = fit.predict(np.array([amounts]))[0]
+        rows += [run(f"m{index}", seed, exact * np.exp(0.08 * rng.standard_normal(3)), amounts) for seed in range(4)]
+    for entry in agreement(rows, fit)["domains"].values():
+        assert entry["pearson_r"] == pytest.approx(entry["ceiling"], abs=0.04)
+        assert entry["pearson_r"] < 0.99
+
+
 def test_intervals_cover_as_often_as_they_say():
     """New runs of a known world, at twice the largest budget fitted, fall into their intervals."""
     rng = np.random.default_rng(5)

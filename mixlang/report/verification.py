@@ -47,12 +47,13 @@ def _prediction(results: Results) -> list[str]:
         ]
         if found
     ]
-    head = ["held-out runs", "Pearson r", "rank r", "mean error", "bias", "50 %", "90 %", "spread", "seed noise"]
+    head = ["held-out runs", "r", "ceiling", "rank r", "mean error", "bias", "50 %", "90 %", "spread", "seed noise"]
     note = (
         "Pooled r flatters where domains differ in the scale of their loss, hence the rows by domain. Supported: the run "
         "had at least the smallest share of the domain that its law was fitted on; the rows by domain are of such runs. "
         "50 % and 90 %: the part of the losses inside prediction intervals of that level. Spread: between mixtures and "
-        "budgets, of the log loss; where it is not well above the noise between seeds, r says little."
+        "budgets, of the log loss; where it is not well above the noise between seeds, r says "
+        "little. Ceiling: the r that exact predictions would have, given that noise."
     )
     return [
         "<h3>Predicted against measured</h3>",
@@ -67,6 +68,7 @@ def _agreement(name: str, found: dict[str, Any]) -> list[str]:
     return [
         name,
         number(found["pearson_r"], ".3f"),
+        number(found.get("ceiling"), ".3f"),
         number(found["spearman"], ".3f"),
         f"{found['mean_relative_error']:.1%}",
         f"{found['bias']:+.1%}",

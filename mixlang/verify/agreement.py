@@ -24,10 +24,11 @@ def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
 
     Returns:
         `pooled` and, by domain, `domains`: Pearson r and Spearman rank correlation (null with fewer than 3 values or no
-        spread), `mean_relative_error`, mean signed `bias` (predicted less measured, relative), `count`, `spread` (the
-        standard deviation of the measured log loss between mixtures and budgets), `noise` (between seeds, likewise) and
-        `coverage`, the part of the measured losses inside prediction intervals of each level. Pooled r flatters when
-        domains differ in the scale of their loss, hence both.
+        spread), `mean_relative_error`, mean signed `bias` (predicted less measured, relative), `count` and `coverage`,
+        the part of the measured losses inside prediction intervals of each level; by domain also `spread` (the standard
+        deviation of the measured log loss between mixtures and budgets), `noise` (between seeds, likewise) and `ceiling`
+        (the r of exact predictions, given that noise). Pooled r flatters when domains differ in the scale of their
+        loss, hence both.
         `supported`, beside the pooled numbers and in each domain's: the same over the pairs whose run had at least the
         smallest share of the domain that its law was fitted on (null where there are none); elsewhere a law says
         nothing.
@@ -49,7 +50,7 @@ def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
     def of_domain(rows: Any, index: int) -> dict[str, Any] | None:
         found = summary(rows, index)
         if found is not None:
-            found["noise"], found["spread"] = _components(np.log(measured[rows, index]), groups[rows])
+            found |= _components(np.log(measured[rows, index]), groups[rows])
         return found
 
     domains: dict[str, Any] = {}
@@ -88,14 +89,22 @@ def _supported(laws: Fit, amounts: Floats) -> NDArray[np.bool_]:
     return np.stack(columns, axis=1)
 
 
-def _components(logs: Floats, groups: NDArray[np.int64]) -> tuple[float | None, float]:
-    """Deviation of log losses within groups (None without replicates) and of the groups' means."""
+def _components(logs: Floats, groups: NDArray[np.int64]) -> dict[str, float | None]:
+    """`noise` of log losses within groups (None without replicates), `spread` of the groups' means, and `ceiling`: the r
+    that exact predictions would have with losses that carry this noise."""
     groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
     count = np.bincount(groups)
     means = np.bincount(groups, logs) / count
-    freedom = int((count - 1).sum())
-    within = float(np.sqrt(np.sum((logs - means[groups]) ** 2) / freedom)) if freedom else None
-    return within, float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    freedom, whole = int((count - 1).sum()), float(logs.var())
+    if not freedom:
+        return {"noise": None, "spread": spread, "ceiling": None}
+    noise = float(np.sqrt(np.sum((logs - means[groups]) ** 2) / freedom))
+    return {
+        "noise": noise,
+        "spread": spread,
+        "ceiling": float(np.sqrt(max(0.0, 1 - noise**2 / whole))) if whole else 0.0,
+    }
 
 
 def _agreement(predicted: Floats, measured: Floats, errors: Floats) -> dict[str, Any]:
