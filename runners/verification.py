@@ -11,7 +11,7 @@ import numpy as np
 from mixlang.laws import Fit
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.design import whole_mixture
-from mixlang.verify import Rival, agreement, improvement, regret, verdict
+from mixlang.verify import VERSION, Rival, agreement, improvement, regret, verdict
 from mixlang.verify.objective import Objective
 
 Rows = Sequence[Mapping[str, Any]]
@@ -70,7 +70,7 @@ def verification(
         }
         for trial in wanted
     ]
-    document: dict[str, Any] = {"version": 2, "domains": list(laws.domains), "runs": table}
+    document: dict[str, Any] = {"version": VERSION, "domains": list(laws.domains), "runs": table}
     if not table:
         return document
     document["agreement"] = agreement(table, laws)

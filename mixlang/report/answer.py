@@ -14,15 +14,12 @@ def answer_section(results: Results) -> list[str]:
     gain = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
     sure = (target["intervals"] or {}).get("gains", {}).get("proportional")
     odds = f", with a probability of {sure['probability']:.0%} of being below it" if sure else ""
+    nothing = [found["says"] for found in results.verification.get("verdict", []) if found["about"] == "gain"]
     text = [
         "<h2>Answer</h2>",
+        *(f'<p class="lead"><b>{escape(says)}</b></p>' for says in nothing),
         f'<p class="lead">For a budget of {target["budget"]:,.0f} samples train on {mixture}. The laws predict an '
         f"objective {abs(gain):.1%} {'below' if gain >= 0 else 'above'} proportional sampling{odds}.</p>",
-    ]
-    text += [
-        f'<p class="lead"><b>{escape(found["says"])}</b></p>'
-        for found in results.verification.get("verdict", [])
-        if found["about"] == "gain"
     ]
     for budget, found in results.verification.get("improvements", {}).items():
         change = found.get("proportional", next(iter(found.values())))["overall"]

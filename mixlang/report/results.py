@@ -8,9 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from mixlang.errors import InputError
 from mixlang.files import read_json
 from mixlang.laws import Fit, read_fit
 from mixlang.report.svg import sample
+from mixlang.verify import VERSION
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,18 @@ class Results:
 
     @cached_property
     def verification(self) -> dict[str, Any]:
-        """The held-out runs and what they say."""
-        return self.read("verification.json")
+        """The held-out runs and what they say.
+
+        Raises:
+            InputError: an older mixlang has written it, and nothing that DVC knows of has changed since.
+        """
+        found = self.read("verification.json")
+        if found.get("version") != VERSION:
+            raise InputError(
+                f"{self.build / 'verification.json'} was written by another version of mixlang",
+                f"Work it out again, without training: dvc repro -f -s verify@{self.build.name}",
+            )
+        return found
 
     @cached_property
     def publish(self) -> dict[str, Any]:

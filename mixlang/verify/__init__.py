@@ -5,4 +5,7 @@ from mixlang.verify.improvement import Rival, improvement
 from mixlang.verify.regret import regret
 from mixlang.verify.verdict import verdict
 
-__all__ = ["Rival", "agreement", "improvement", "regret", "verdict"]
+VERSION = 3
+"""Of verification.json; raised when what it holds changes."""
+
+__all__ = ["VERSION", "Rival", "agreement", "improvement", "regret", "verdict"]
