@@ -9,6 +9,12 @@ CT = "{modality: ct,  source: {phantom: {count: 12, seed: 1, shape: [24, 24, 24]
 PHANTOM = "{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}"
 CAP = "constraints: {repetition: 400}"
 
+
+def downstream(before="", task=""):
+    """A downstream section with something wrong before its tasks or in its one task."""
+    return f"downstream: {{{before}tasks: {{organs: {{kind: segmentation, domain: ct, classes: {{liver: 2}}{task}}}}}}}"
+
+
 # what stands in the small spec, what is put in its place, the code, what stands where the caret is, words of the message
 MISTAKES = [
     # YAML
@@ -253,6 +259,36 @@ MISTAKES = [
     ("baselines: [proportional]", "baselines: [uniform, uniform]", "MX0234", "uniform]", "listed twice"),
     ("[320, 480, 640, 960]", "[320, 328, 336, 344]", "MX0235", "probe:", "a factor of 1.07 only"),
     ("target: 2000", "target: 160", "MX0236", "160", "below every probe budget"),
+    (CAP, downstream("budget: 960, "), "MX0237", "960", "not a holdout budget"),
+    (CAP, downstream("encoders: [unimax], "), "MX0238", "unimax", "among verify.baselines"),
+    (CAP, downstream("labels: [.5, .5], "), "MX0239", ".5]", "listed twice"),
+    (
+        CAP,
+        downstream().replace("liver: 2", "liver: 2, all: [2, 3]"),
+        "MX0240",
+        "[2, 3]",
+        "in the class 'liver' already",
+    ),
+    (CAP, downstream(task=", label_map: l.nii"), "MX0241", "l.nii", "'{stem}_label.nii.gz'"),
+    (CAP, downstream(task=", label_map: '{stem}.nii'"), "MX0242", "label_map", "come with their label maps"),
+    (
+        "patch: 4, width: 48, depth: 2, decoder_width: 24}",
+        f"patch: 2}}\n{downstream()}",
+        "MX0243",
+        "segm",
+        "power of two",
+    ),
+    ("baselines: [proportional]", "mixtures: {mine: {ct: .7}}", "MX0244", "mine", "sum to 0.7"),
+    ("baselines: [proportional]", "mixtures: {mine: {ct: .7, mr: .3}}", "MX0201", "mr", "did you mean 'mri'"),
+    ("baselines: [proportional]", "mixtures: {unimax: {ct: 1}}", "MX0245", "unimax", "another name"),
+    ("baselines: [proportional]", "grid: {count: 15, seeds: 5}", "MX0246", "grid", "use seeds: 2 or fewer"),
+    (
+        "holdout: [1280], target: 2000, seeds: 1}",
+        "target: 2000}\nverify: {grid: {count: 15}}\nx: 1",
+        "MX0247",
+        "grid",
+        "hold",
+    ),
 ]
 
 

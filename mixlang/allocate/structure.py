@@ -92,9 +92,9 @@ def _sentence(name: str, entry: dict[str, Any], links: dict[str, Any]) -> str:
     if entry["receiving"] is None:
         return f"{text}."
     helpers = {giver: found["part"] for giver, found in links[name].items() if giver != name}
-    source = max(helpers, key=lambda giver: helpers[giver])
+    source = max(helpers, key=lambda giver: helpers[giver], default=None)
     text += f"; {part('receiving')} of its own improvement comes from others"
-    text += f", most from {source}" if helpers[source] > ISLAND else ""
+    text += f", most from {source}" if source is not None and helpers[source] > ISLAND else ""
     return text + (". Only its own data help it." if entry["kind"] == "island" else ".")
 
 

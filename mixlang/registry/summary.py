@@ -89,6 +89,15 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
         lines += ["", "who helps whom, at this mixture"]
     for says in found["roles"]:
         lines += textwrap.wrap(says, 116, initial_indent="  - ", subsequent_indent="    ")
+    downstream = facts.get("downstream")
+    if downstream:
+        lines += ["", f"downstream, encoders of {downstream['budget']:,} samples"]
+        for says in downstream["said"]:
+            lines += textwrap.wrap(says, 116, initial_indent="  - ", subsequent_indent="    ")
+        for name, task in downstream["tasks"].items():
+            lines.append(f"  {name} ({task['kind']} of {task['domain']})")
+            for says in task["said"]:
+                lines += textwrap.wrap(says, 116, initial_indent="    - ", subsequent_indent="      ")
     lines += ["", "data"]
     for name, data in found["data"].items():
         lines.append(

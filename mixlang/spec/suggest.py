@@ -88,3 +88,10 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """'did you mean 'x'?' for the closest candidate, or ''."""
     match = closest(word, candidates)
     return f"did you mean '{match}'?" if match else ""
+
+
+def nearly(word: str, candidates: Iterable[str]) -> bool:
+    """Whether a candidate differs from a word by little more than a letter."""
+    from difflib import get_close_matches
+
+    return bool(get_close_matches(word, list(candidates), n=1, cutoff=0.9))

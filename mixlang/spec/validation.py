@@ -12,7 +12,7 @@ from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.lookup import describe, example_at, is_section, known_keys, sections_with
 from mixlang.spec.marks import Marked, Path_
 from mixlang.spec.schema import LANGUAGE_VERSION, Spec
-from mixlang.spec.suggest import closest, did_you_mean, usual_name
+from mixlang.spec.suggest import closest, did_you_mean, nearly, usual_name
 
 _FEW = 4
 """Keys of a section small enough to be listed beside other advice."""
@@ -132,7 +132,7 @@ def _unknown_key(key: str, path: Path_, marked: Marked) -> Diagnostic:
     meant = usual_name(key)
     homes = sections_with(meant)
     help = did_you_mean(key, known)
-    if homes and meant not in known:
+    if homes and meant not in known and not nearly(key, known):
         shown = " or ".join(f"under '{'.'.join(map(str, home))}'" if home else "at the top" for home in homes[:3])
         help = f"'{meant}' belongs {shown}"
         if len(known) < _FEW:
