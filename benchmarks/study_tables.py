@@ -172,7 +172,7 @@ def _interval(change: dict[str, Any]) -> str:
 
 
 def _times(factor: float | None) -> str:
-    return "-" if factor is None else f"{factor:.2g}"
+    return "-" if factor is None else f"{factor:.0f}" if factor >= 10 else f"{factor:.2g}"
 
 
 def regret(results: Results, budget: str) -> list[str]:

@@ -20,6 +20,7 @@ from mixlang.registry import Mixture, Registry
 from mixlang.registry.provenance import code_state, environment, git_state, hardware, hashes
 from mixlang.report.page import render_report
 from mixlang.spec.presets import resolved
+from mixlang.verify import headline
 from runners.store import RunStore
 
 
@@ -139,7 +140,7 @@ def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
     if not verification["runs"]:
         return None
     everything = verification["agreement"]["pooled"]
-    known = verification["agreement"]["supported"] or everything
+    known = headline(verification["agreement"])
     return {
         "pearson_r": None if known["pearson_r"] is None else round(known["pearson_r"], 4),
         "mean_relative_error": round(known["mean_relative_error"], 4),

@@ -400,6 +400,8 @@ def test_an_answer_has_rivals_intervals_and_structure(fit, whole):
     assert gain["corrected"] < gain["apparent"]
     assert gain["probability"] > 0.9
     assert whole["structure"]["domains"]["pet"]["kind"] == "island"
+    assert "above all to ct" in whole["structure"]["domains"]["mri"]["says"]
+    assert whole["structure"]["domains"]["pet"]["says"].endswith("Only its own data help it.")
     assert whole["structure"]["domains"]["mri"]["giving"] > whole["structure"]["domains"]["ct"]["giving"]
 
 

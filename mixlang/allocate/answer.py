@@ -62,7 +62,7 @@ def answer(
 
 
 def _measure(problem: Problem) -> dict[str, Any]:
-    """What an objective of measured losses takes; a robust objective is over the laws' draws, its reference the fit's."""
+    """What an objective of measured losses takes; of a robust objective the mean reference over its draws."""
     reference = problem.reference.mean(axis=0)
     return {
         "minimize": problem.objective,

@@ -37,7 +37,7 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
         percent one percent more data of the domain lowers the loss; `links`: for each loss and domain, `part`, the
         fraction of the elasticities' sum that is the domain's, with its `interval`.
     """
-    giving, receiving, elasticity = _measures(problem, shares)
+    giving, receiving, elasticity, worth = _measures(problem, shares)
     drawn = [_measures(problem.under(draw), shares) for draw in range(problem.fit.draws)]
     parts, drawn_parts = _parts(elasticity), np.array([_parts(draw[2]) for draw in drawn])
     links = {
@@ -63,7 +63,8 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
                 entry["kind"] = "hub"
             elif gets is not None and gives[1] < ISLAND and gets[1] < ISLAND:
                 entry["kind"] = "island"
-        domains[name] = entry | {"says": _sentence(name, entry, links)}
+        worths = dict(zip(problem.fit.names, worth[:, index].tolist(), strict=True))
+        domains[name] = entry | {"says": _sentence(name, entry, worths, links)}
     table = {
         loss: dict(zip(problem.domains, row, strict=True))
         for loss, row in zip(problem.fit.names, elasticity.tolist(), strict=True)
@@ -77,28 +78,29 @@ def _parts(elasticity: Floats) -> Floats:
     return np.where(whole > 0, elasticity / np.where(whole > 0, whole, 1.0), 0.0)
 
 
-def _sentence(name: str, entry: dict[str, Any], links: dict[str, Any]) -> str:
-    """A domain's role in words."""
+def _sentence(name: str, entry: dict[str, Any], worths: dict[str, float], links: dict[str, Any]) -> str:
+    """A domain's role in words; `worths`: what its data are worth to each loss."""
 
     def part(side: str) -> str:
         ends = entry.get(f"{side}_interval")
         return f"{entry[side]:.0%}" + (f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else "")
 
     kind = {"hub": "is a hub", "island": "is an island", None: "is not shown to be a hub or an island"}[entry["kind"]]
-    helped = {loss: found[name]["part"] for loss, found in links.items() if loss != name}
-    most = max(helped, key=lambda loss: helped[loss], default=None)
+    others = {loss: worth for loss, worth in worths.items() if loss != name}
     text = f"{name} {kind}: {part('giving')} of what its data are worth goes to other domains"
-    text += f", most of it to {most}" if most is not None and helped[most] > ISLAND else ""
+    if entry["giving"] > ISLAND:
+        text += f", above all to {max(others, key=lambda loss: others[loss])}"
     if entry["receiving"] is None:
         return f"{text}."
     helpers = {giver: found["part"] for giver, found in links[name].items() if giver != name}
-    source = max(helpers, key=lambda giver: helpers[giver], default=None)
     text += f"; {part('receiving')} of its own improvement comes from others"
-    text += f", most from {source}" if source is not None and helpers[source] > ISLAND else ""
+    if entry["receiving"] > ISLAND:
+        text += f", above all from {max(helpers, key=lambda giver: helpers[giver])}"
     return text + (". Only its own data help it." if entry["kind"] == "island" else ".")
 
 
-def _measures(problem: Problem, shares: Floats) -> tuple[Floats, Floats, Floats]:
+def _measures(problem: Problem, shares: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Giving, receiving, elasticities (losses, domains), and the weighted slopes that giving is made of, likewise."""
     losses = problem.losses(shares)
     # Along the simplex only differences of slopes count, but what data do by themselves needs the slopes as they are.
     slopes = np.maximum(0.0, -problem.jacobian(shares) / losses[:, None])
@@ -115,4 +117,4 @@ def _measures(problem: Problem, shares: Floats) -> tuple[Floats, Floats, Floats]
         if law.law.own is not None:
             whole = elasticity[row].sum()
             receiving[law.law.own] = 1 - elasticity[row, law.law.own] / whole if whole > 0 else 0.0
-    return giving, receiving, elasticity
+    return giving, receiving, elasticity, weighted

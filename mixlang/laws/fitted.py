@@ -153,6 +153,17 @@ class Fit:
         half = float(norm.ppf((1 + level) / 2)) * distance
         return np.exp(predicted - half), np.exp(predicted + half)
 
+    def supports(self, amounts: Floats) -> NDArray[np.bool_]:
+        """Whether rows of amounts have at least the smallest share of each loss's own domain that its law was fitted on,
+        shape (rows, losses); elsewhere a law says nothing."""
+        rows = np.atleast_2d(amounts)
+        shares = rows / rows.sum(axis=1, keepdims=True)
+        columns = [
+            np.ones(len(rows), bool) if law.law.own is None else shares[:, law.law.own] >= law.least_share * (1 - 1e-6)
+            for law in self.laws
+        ]
+        return np.stack(columns, axis=1)
+
     def deviation(self, amounts: Floats) -> Floats:
         """Expected deviation of a new run's log losses from their predictions, shape (rows, losses).
 

@@ -11,7 +11,7 @@ _GRAIN = 4096
 """Mixtures at multiples of this budget have shares in whole parts of it."""
 
 _GRID_FROM = 1022
-"""Where a grid's mixtures begin in the sequence of all."""
+"""Where a grid's mixtures begin in the sequence of all; designs of so many mixtures do not reach it."""
 
 
 def sobol_simplex(domains: int, count: int) -> list[list[float]]:
@@ -72,7 +72,7 @@ def probe_points(spec: Spec) -> list[tuple[str, dict[str, int]]]:
 
 
 def grid_points(domains: int, count: int) -> list[list[float]]:
-    """Mixtures for a trained grid, from far along the sequence, where no design's own mixtures lie."""
+    """Mixtures for a trained grid, from farther along the sequence than a design's own."""
     return sobol_simplex(domains, _GRID_FROM + count)[_GRID_FROM:]
 
 

@@ -7,14 +7,16 @@ from html import escape
 from typing import Any
 
 from mixlang.report.parts import soft, table
+from mixlang.report.results import Results
 from mixlang.report.svg import Chart, colour
 
 _MODES = {"probe": "frozen", "finetune": "fine-tuned"}
 _ENCODERS = ("allocated", "proportional", "uniform", "unimax", "scratch")
 
 
-def downstream_section(document: Mapping[str, Any]) -> list[str]:
-    """The section, from a study's downstream.json; nothing where no task is declared."""
+def downstream_section(results: Results) -> list[str]:
+    """The section; nothing where no task is declared."""
+    document = results.read("downstream.json") if results.has("downstream.json") else {}
     if not document.get("tasks"):
         return []
     parts = ["<h2>Downstream tasks</h2>"]

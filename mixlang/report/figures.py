@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mixlang.report.results import Results
+from mixlang.verify import headline
 
 
 def metrics(results: Results) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def metrics(results: Results) -> dict[str, Any]:
         "laws": {law.name: {"fit_error": law.error} for law in results.laws.laws},
     }
     if verification["runs"]:
-        pooled = verification["agreement"]["pooled"]
-        found["held_out"] = {name: pooled[name] for name in ("pearson_r", "mean_relative_error", "bias")}
+        known = headline(verification["agreement"])
+        found["held_out"] = {name: known[name] for name in ("pearson_r", "mean_relative_error", "bias")}
         found["measured_change"] = {
             f"{budget} {kind}": rows["overall"]["mean"]
             for budget, baselines in verification["improvements"].items()

@@ -27,7 +27,8 @@ def laws_section(results: Results) -> list[str]:
     parts = ["<h2>Laws</h2>", table(["domain", "law", "fit error", "seed noise", "rows", "set aside"], rows)]
     parts.append(
         soft(
-            "Rows are set aside for a domain when the run had none of its data, or learned no more than the mean intensity."
+            "Rows are set aside for a domain when the run had learned no more than the mean intensity, and those of runs on "
+            "other domains alone where mixtures are predicted better without them; the notes say how many."
         )
     )
     families = sorted({family for law in laws for family in law.scores})

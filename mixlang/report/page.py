@@ -23,16 +23,11 @@ from mixlang.report.style import SCRIPT, STYLE
 from mixlang.report.transfer import transfer_section
 from mixlang.report.verification import verification_section
 
-
-def _downstream(results: Results) -> list[str]:
-    return downstream_section(results.read("downstream.json") if results.has("downstream.json") else {})
-
-
 SECTIONS: tuple[Callable[[Results], list[str]], ...] = (
     answer_section,
     allocation_section,
     verification_section,
-    _downstream,
+    downstream_section,
     curves_section,
     transfer_section,
     structure_section,

@@ -12,7 +12,14 @@ from mixlang.report.parts import number, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart
 
-_MARKS = {"better": "better", "worse": "worse", "open": "not decided", "none": "nothing to gain"}
+_MARKS = {
+    "better": "better",
+    "worse": "worse",
+    "open": "not decided",
+    "none": "nothing to gain",
+    "held": "held",
+    "missed": "missed",
+}
 
 
 def verification_section(results: Results) -> list[str]:
@@ -31,8 +38,7 @@ def verification_section(results: Results) -> list[str]:
 def _findings(found: Sequence[dict[str, str]]) -> str:
     items = []
     for item in found:
-        mark = f"<b>{_MARKS[item['finding']]}:</b> " if item["finding"] in _MARKS else ""
-        items.append(f"<li>{mark}{escape(item['says'])}</li>")
+        items.append(f"<li><b>{_MARKS[item['finding']]}:</b> {escape(item['says'])}</li>")
     return f"<ul>{''.join(items)}</ul>"
 
 
@@ -133,7 +139,8 @@ def _at_budget(results: Results, budget: int, rivals: dict[str, Any]) -> list[st
         table(["times its samples", *results.domains, "objective"], needed),
         soft(
             "How many times its budget the rival would need, in its own proportions, to reach what the allocated mixture "
-            "measured, by the laws; below 1 where the rival is ahead, a dash beyond 1,000."
+            "measured, by the laws; below 1 where the rival is ahead, a dash beyond 1,000 and where the laws say nothing of the "
+            "rival."
         ),
     ]
 

@@ -38,7 +38,7 @@ def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
     amounts = np.array([[run["amounts"][name] for name in laws.domains] for run in runs], float)
     measured = np.array([[run["losses"][name] for name in names] for run in runs], float)
     predicted, deviation = laws.predict(amounts), laws.deviation(amounts)
-    supported = _supported(laws, amounts)
+    supported = laws.supports(amounts)
     groups = np.unique(amounts, axis=0, return_inverse=True)[1].reshape(-1)
     low, high = laws.prediction_interval(amounts)
     errors = np.log(measured / predicted) / deviation
@@ -79,14 +79,9 @@ def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
     }
 
 
-def _supported(laws: Fit, amounts: Floats) -> NDArray[np.bool_]:
-    """Whether each run's share of a loss's own domain is one at which that loss's law was observed."""
-    shares = amounts / amounts.sum(axis=1, keepdims=True)
-    columns = [
-        np.ones(len(shares), bool) if law.law.own is None else shares[:, law.law.own] >= law.least_share * (1 - 1e-6)
-        for law in laws.laws
-    ]
-    return np.stack(columns, axis=1)
+def headline(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The pooled numbers that stand for an agreement: of the supported pairs, of all where there are none."""
+    return found["supported"] or found["pooled"]
 
 
 def _components(logs: Floats, groups: NDArray[np.int64]) -> dict[str, float | None]:

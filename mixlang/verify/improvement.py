@@ -44,8 +44,8 @@ def improvement(ours: Floats, rival: Rival, laws: Fit, objective: Objective) -> 
         `reducible`: by loss, the same of what lies above the fitted irreducible loss (None where the rival is within
         the noise of it, or the law has no floor: then it is the same as the relative change);
         `data`: for the `objective` and, by loss, `domains`: how many times its budget the rival would need, in its own
-        proportions, for what the allocated mixture reached (None where no amount within 1,000 times would do, by the
-        laws).
+        proportions, for what the allocated mixture reached, by the laws (None where no amount within 1,000 times
+        would do, and where the laws say nothing of the rival).
     """
     changes = ours / rival.losses - 1
     values = np.array([[objective.value(row) for row in table] for table in (ours, rival.losses)])
@@ -73,11 +73,14 @@ def _equivalents(rival: Rival, laws: Fit, objective: Objective, changes: Floats,
     def losses(times: float) -> Floats:
         return laws.predict(times * rival.amounts)[0]
 
+    known = laws.supports(rival.amounts)[0]
     domains = {
-        name: _factor(lambda times, at=index: float(losses(times)[at]), float(changes[index]))
+        name: _factor(lambda times, at=index: float(losses(times)[at]), float(changes[index])) if known[index] else None
         for index, name in enumerate(laws.names)
     }
-    return {"objective": _factor(lambda times: objective.value(losses(times)), overall), "domains": domains}
+    told = known[objective.weights > 0].all()
+    whole = _factor(lambda times: objective.value(losses(times)), overall) if told else None
+    return {"objective": whole, "domains": domains}
 
 
 def _factor(loss: Callable[[float], float], change: float) -> float | None:

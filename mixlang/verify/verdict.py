@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixlang.verify.agreement import headline
+
 _SMALL = 0.01
 """Gains below this part of the objective are not worth a mixture of one's own."""
 
@@ -77,13 +79,9 @@ def _against(budget: int, name: str, change: Mapping[str, Any]) -> dict[str, str
         sure = f"95 % interval {overall['low']:+.1%} to {overall['high']:+.1%} over {overall['seeds']} seeds: {words[kind]}"
     says = f"At {budget:,} samples the allocated mixture's objective is {size} that of {name} ({sure})."
     times = change["data"]["objective"]
-    if kind == "better":
-        needs = (
-            f"{times:.2g} times the samples"
-            if times is not None
-            else "more than 1,000 times the samples, if any number"
-        )
-        says += f" By the laws, {name} would need {needs} to reach it."
+    if kind == "better" and times is not None:
+        needed = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
+        says += f" By the laws, {name} would need {needed} times the samples to reach it."
     return {"about": "rival", "finding": kind, "says": says}
 
 
@@ -116,7 +114,7 @@ def _regret(budget: int, entry: Mapping[str, Any]) -> dict[str, str]:
 
 def _prediction(agreement: Mapping[str, Any]) -> dict[str, str]:
     """How well the laws predicted where they say anything, and how badly elsewhere."""
-    pooled, known = agreement["pooled"], agreement["supported"] or agreement["pooled"]
+    pooled, known = agreement["pooled"], headline(agreement)
     says = f"The laws predicted held-out losses with a mean relative error of {known['mean_relative_error']:.1%}"
     told = {
         name: found["pearson_r"]
