@@ -22,7 +22,7 @@ demo: setup
 	@cd demo && ../$(BIN)/mixlang run specs/quickstart.yaml
 
 test: setup
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	@$(BIN)/ruff check .

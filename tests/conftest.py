@@ -32,6 +32,16 @@ verify: {baselines: [proportional], seeds: 2}
 """
 
 
+_LONG = ("guides", "runs", "stops", "published", "pipeline", "downstream_stage", "resume", "page", "prepare")
+"""Files that train, the longest first: begun last, one of them would run alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; their tests stay in order."""
+    rank = {f"test_{name}.py": place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 def mixlang(*arguments: str, cwd: Path, env: dict[str, str] | None = None, check: bool = True, timeout: float = 300):
     """Run the command line as a user does; returns the finished process."""
     done = subprocess.run(
