@@ -186,6 +186,9 @@ def _run_options(added: argparse.ArgumentParser) -> None:
     added.add_argument(
         "--jobs", type=arguments.positive, metavar="N", help="runs at once (default: launch.max_parallel)"
     )
+    added.add_argument(
+        "--detach", action="store_true", help="with a scheduler: submit and leave; run again to go on with the results"
+    )
 
 
 def _status_options(added: argparse.ArgumentParser) -> None:
@@ -197,7 +200,11 @@ def _status_options(added: argparse.ArgumentParser) -> None:
 def _worker_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("plan", type=Path, metavar="PLAN", help="build/SPEC/plan.json")
     added.add_argument(
-        "--shard", type=arguments.shard, default=(0, 1), metavar="I/N", help="every N-th run, from the I-th (0-based)"
+        "--shard",
+        type=arguments.shard,
+        default=(0, 1),
+        metavar="I/N",
+        help="one of N parts of about the same work (I from 0)",
     )
 
 

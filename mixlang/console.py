@@ -50,12 +50,16 @@ class Progress:
         left = (time.monotonic() - self.begun) / done * (total - done) if done else 0.0
         self.show(f"{done} of {total} {things}, about {duration(left)} left", done / total)
 
+    @property
+    def due(self) -> bool:
+        """Whether the next `show` would be shown."""
+        return time.monotonic() - self.last >= (0.2 if self.terminal else self.every)
+
     def show(self, text: str, fraction: float | None = None) -> None:
         """Say where the stage is; calls that come too soon after the last are dropped."""
-        now = time.monotonic()
-        if now - self.last < (0.2 if self.terminal else self.every):
+        if not self.due:
             return
-        self.last = now
+        self.last = time.monotonic()
         if not self.terminal:
             say(f"  {self.title}: {text}")
             return

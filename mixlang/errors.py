@@ -48,6 +48,12 @@ class Interrupted(MixlangError):
     exit_code = 130
 
 
+class Detached(MixlangError):
+    """The work goes on without us: it is with a scheduler, and nobody wanted to wait for it."""
+
+    exit_code = 75
+
+
 def crash(error: Exception, doing: str) -> StageError:
     """A defect of mixlang as a message for people, with the traceback in a file they can send."""
     import tempfile

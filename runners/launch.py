@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -36,6 +37,9 @@ _PATIENCE = 15.0
 class Started(Protocol):
     """A run that has been started."""
 
+    sentinel: int | None
+    """Becomes readable when it ends; None where only asking tells."""
+
     def poll(self) -> int | None:
         """Its exit code, or None while it runs."""
 
@@ -56,6 +60,10 @@ class Launcher(Protocol):
 @dataclass
 class _Forked:
     process: BaseProcess
+
+    @property
+    def sentinel(self) -> int | None:
+        return self.process.sentinel
 
     def poll(self) -> int | None:
         return self.process.exitcode
@@ -88,7 +96,8 @@ class ForkLauncher:
         """Start a run."""
         arguments = (self.plan, run.as_dict(), self.store, self.launch.model_dump_json(), lease.path, me())
         process = self.context.Process(target=_run_forked, args=arguments, name=run.key[:12], daemon=True)
-        process.start()
+        with _deaf_to_warnings():
+            process.start()
         return _Forked(process)
 
 
@@ -108,6 +117,7 @@ def _run_forked(plan: Path, run: dict, store: Path, launch: str, lease: Path, sw
 @dataclass
 class _Launched:
     process: subprocess.Popen[bytes]
+    sentinel: None = None
 
     def poll(self) -> int | None:
         return self.process.poll()
@@ -177,11 +187,24 @@ class AccelerateLauncher:
         else:
             # `--cpu --num_processes 2` starts one process in silence; this starts as many as asked.
             env["ACCELERATE_USE_CPU"] = "true"
-        with lease.path.with_name("log.txt").open("ab") as log:
+        with lease.path.with_name("log.txt").open("ab") as log, _deaf_to_warnings():
             process = subprocess.Popen(
                 self.command(), env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
         return _Launched(process)
+
+
+@contextlib.contextmanager
+def _deaf_to_warnings() -> Iterator[None]:
+    """What is started in the block never hears SIGUSR2, with which a scheduler warns a whole job of its end.
+
+    The engine above answers it; a run that heard it would die of it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def cuda_devices() -> int:

@@ -15,6 +15,7 @@ from mixlang.plan.cost import flops_per_sample
 from mixlang.plan.pipeline import READS, SETTINGS, STAGES, WRITES
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec.quantities import show_bytes
+from mixlang.spec.site import launch_here
 from runners.compiler import CompiledStudy
 from runners.estimate import estimate, over_limits, work_of
 
@@ -87,7 +88,9 @@ def _all_before(stage: str) -> set[str]:
 
 
 def _at_once(study: CompiledStudy) -> int:
-    launch, threads = study.loaded.spec.launch, study.loaded.spec.train.threads
+    launch, threads = launch_here(study.loaded.spec, study.workspace.root), study.loaded.spec.train.threads
+    if launch.executor == "slurm":
+        return launch.slurm.jobs * (1 if launch.max_parallel == "auto" else launch.max_parallel)
     if launch.max_parallel != "auto":
         return launch.max_parallel
     return max(1, cores() // (threads * launch.processes_per_run))

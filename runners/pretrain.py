@@ -31,6 +31,7 @@ from runners.branches import branches_of, sample_order
 from runners.checkpoints import Checkpoint, Checkpoints, capture, restore
 from runners.data.sampling import CropReader, mask_order, uniform
 from runners.evaluate import evaluate, reconstructions
+from runners.faults import Fault, cause_of
 from runners.liveness import StopRequest
 from runners.model.checkpoint import describe, require_loadable, save_model
 from runners.model.mae import MAESize, MaskedAutoencoder
@@ -343,7 +344,10 @@ def _device_name(device: torch.device) -> str:
 def execute(plan: Path, run: Run, store: Path, launch: Launch, lease: Lease | None) -> int:
     """`train_run` of a plan's file, with its failure noted in the store; returns an exit code."""
     try:
-        train_run(Plan.read(plan), run, store, launch, lease, study=plan.parent.name)
+        compiled = Plan.read(plan)
+        if compiled.run(run.kind, run.amounts, run.seed).key != run.key:
+            raise StageError(f"{plan} has changed since this run was asked for", "Run 'mixlang run' again.")
+        train_run(compiled, run, store, launch, lease, study=plan.parent.name)
     except Stopped:
         say("stopped; the same command goes on from here")
         return STOPPED
@@ -352,7 +356,7 @@ def execute(plan: Path, run: Run, store: Path, launch: Launch, lease: Lease | No
 
         traceback.print_exc()
         with contextlib.suppress(MixlangError):  # a full disk: the log has it, and the exit code says it
-            RunStore(store).fail(run.key, _reason(error))
+            RunStore(store).fail(run.key, Fault(cause_of(error), _reason(error)))
         return 3
     return 0
 

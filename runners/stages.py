@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mixlang.console import Progress, say
-from mixlang.errors import InputError, MixlangError, crash
+from mixlang.errors import InputError, MixlangError, StageError, crash
 from mixlang.files import read_json, write_json, write_text
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run, compile_plan, unusable
@@ -22,6 +22,7 @@ from mixlang.plan.downstream import task_problems
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec.locations import Locations
+from mixlang.spec.schema import Launch
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,16 @@ class Context:
 
     workspace: Workspace
     study: Study
+
+    def launch(self) -> Launch:
+        """How runs are started here: as the spec says, and where it does not, mixlang.local.yaml.
+
+        Raises:
+            SpecError: one of the two is wrong.
+        """
+        from mixlang.spec.site import launch_here
+
+        return launch_here(self.study.load().spec, self.workspace.root)
 
     def read(self, name: str) -> Any:
         """A JSON file of the build folder."""
@@ -101,19 +112,23 @@ def sweep(context: Context) -> None:
 
     path = context.study.file("plan.json")
     compiled = Plan.read(path)
-    spec = context.study.load().spec
+    launch = context.launch()
     job = Sweep(
         compiled,
         path,
         compiled.runs,
         _store(context),
-        spec.launch,
+        launch,
         "sweep",
         context.known("runs.json"),
-        held_out_work(spec)[1],
+        held_out_work(context.study.load().spec)[1],
         lambda: _begin_training(context, compiled),
+        launch.max_failed,
     )
-    context.write("runs.json", table(job.execute(), compiled))
+    rows = job.execute()
+    if not rows:
+        raise StageError("every probe run failed; there is nothing to fit", "Mend the cause and run again.")
+    context.write("runs.json", table(rows, compiled, job.failed))
 
 
 def _begin_training(context: Context, compiled: Plan) -> None:
@@ -141,15 +156,31 @@ def fit(context: Context) -> None:
 
     runs, settings = context.read("runs.json"), context.read("settings/fit.json")
     table = LossTable.of(runs["domains"], runs["runs"])
-    laws = fit_laws(
-        table, settings["family"], settings["choose"], fixed_total=settings["fixed_total"], draws=settings["draws"]
-    )
+    without = _without(runs)
+    try:
+        laws = fit_laws(
+            table, settings["family"], settings["choose"], fixed_total=settings["fixed_total"], draws=settings["draws"]
+        )
+    except InputError as error:
+        if without:
+            raise InputError(f"{without}, and without them {error}", error.hint) from error
+        raise
+    if without:
+        laws = replace(laws, notes=(f"{without}; the laws are fitted without them", *laws.notes))
     context.write("fit.json", laws.document())
     for law in laws.laws:
         noise = "unknown" if np.isnan(law.noise) else f"{law.noise:.1%}"
         say(f"  fit: {law.name}: {law.law.family.name}, error {law.error:.1%}, seed noise {noise}")
     for note in laws.notes:
         say(f"  fit: note: {note}")
+
+
+def _without(runs: dict[str, Any]) -> str:
+    """Which probe runs the table lacks, in words; '' where it is whole."""
+    failed = runs.get("failed", [])
+    if not failed:
+        return ""
+    return f"{len(failed)} of {len(failed) + len(runs['runs'])} probe runs failed ({'; '.join(item['run'] for item in failed)})"
 
 
 def allocate(context: Context) -> None:
@@ -199,7 +230,7 @@ def verify(context: Context) -> None:
             path,
             list({trial.run.key: trial.run for trial in wanted}.values()),
             _store(context),
-            context.study.load().spec.launch,
+            context.launch(),
             "verify",
             context.known("verification.json"),
             before_training=lambda: prepared(context, compiled),
@@ -224,8 +255,7 @@ def downstream(context: Context) -> None:
     compiled = Plan.read(path)
 
     def retrain(runs: list[Run]) -> None:
-        launch = context.study.load().spec.launch
-        Sweep(compiled, path, runs, _store(context), launch, "encoders").execute()
+        Sweep(compiled, path, runs, _store(context), context.launch(), "encoders").execute()
 
     asked = os.environ.get("MIXLANG_JOBS")
     document = run_tasks(

@@ -84,8 +84,8 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
         elif store.held(run.key):
             item |= {"state": "running", **_progress(run, store.heartbeat(run.key))}
             status["running"].append(item)
-        elif (reason := store.failure(run.key)) is not None:
-            item |= {"state": "failed", "reason": reason}
+        elif (fault := store.failure(run.key)) is not None:
+            item |= {"state": "failed", "reason": fault.reason}
             status["failed"].append(item)
         status["runs"].append(item)
     published = study.file("published.json")

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.errors import WriteError
-from mixlang.files import read_json, write_json
+from mixlang.files import write_json
+from runners.faults import Cause, Fault
 from runners.liveness import alive, me
 
 _STALE_AFTER = 60.0
@@ -68,14 +69,26 @@ class RunStore:
         """The checkpoints an unfinished run has left, newest first."""
         return sorted(self.folder(key).glob("checkpoint-*.safetensors"), reverse=True)
 
-    def fail(self, key: str, reason: str) -> None:
-        """Note why a run failed, for the sweep's report; a later attempt overwrites it."""
-        write_json(self.folder(key) / "failure.json", {"key": key, "reason": reason})
+    def fail(self, key: str, fault: Fault) -> None:
+        """Note what ended an attempt at a run; the next attempt takes the note away."""
+        write_json(self.folder(key) / "failure.json", {"key": key, "reason": fault.reason, "cause": fault.cause})
 
-    def failure(self, key: str) -> str | None:
-        """Why the last attempt at a run failed, or None."""
-        path = self.folder(key) / "failure.json"
-        return str(read_json(path)["reason"]) if path.exists() else None
+    def failure(self, key: str) -> Fault | None:
+        """What ended the last attempt at a run, as it said itself, or None."""
+        try:
+            value = json.loads((self.folder(key) / "failure.json").read_text(encoding="utf-8"))
+            cause: Cause = "machine" if value.get("cause") == "machine" else "run"
+            return Fault(cause, str(value["reason"]))
+        except (OSError, ValueError, KeyError, AttributeError):
+            return None
+
+    def forget_failure(self, key: str) -> None:
+        """Take the note of the last attempt away, before another one is asked for."""
+        (self.folder(key) / "failure.json").unlink(missing_ok=True)
+
+    def log(self, key: str) -> Path:
+        """The file that holds what a run has said."""
+        return self.folder(key) / "log.txt"
 
     def heartbeat(self, key: str) -> Heartbeat:
         """How an unfinished run is doing, as it last said itself."""
@@ -87,7 +100,7 @@ class RunStore:
     def held(self, key: str) -> bool:
         """Whether somebody who is alive holds the lease of a run."""
         leases = sorted(self.folder(key).glob("lease.*"), key=_number)
-        return bool(leases) and not _abandoned(leases[-1])
+        return bool(leases) and not self._abandoned(leases[-1])
 
     def claim(self, key: str) -> Lease | None:
         """Take the lease of a run, or None while somebody else holds it.
@@ -103,7 +116,7 @@ class RunStore:
                 "Mend the permissions or free disk space, then run the same command again; finished work is kept.",
             ) from error
         held = sorted(folder.glob("lease.*"), key=_number)
-        if held and not _abandoned(held[-1]):
+        if held and not self._abandoned(held[-1]):
             return None
         path = folder / f"lease.{_number(held[-1]) + 1 if held else 0}"
         try:
@@ -120,6 +133,30 @@ class RunStore:
             stale.unlink(missing_ok=True)
         return Lease(path)
 
+    def _abandoned(self, path: Path) -> bool:
+        """Whether a lease's owner is gone: at once if it was a process of this machine, else by its heartbeat."""
+        try:
+            owner = json.loads(path.read_text())
+            if owner["host"] == socket.gethostname():
+                return not alive(owner["process"])
+        except FileNotFoundError:
+            return False  # just released: look again on the next round
+        except (ValueError, KeyError):
+            pass  # torn by a crash while it was written
+        try:
+            return self._now() - path.stat().st_mtime > _STALE_AFTER
+        except FileNotFoundError:
+            return False
+
+    def _now(self) -> float:
+        """The time by the clock that stamps the store's files, which need not be this machine's."""
+        path = self.root / "clock"
+        try:
+            path.touch()
+            return path.stat().st_mtime
+        except OSError:  # a store that may only be read
+            return time.time()
+
     def keys(self) -> list[str]:
         """All keys the store knows anything of."""
         return sorted(path.name for path in self.root.glob("runs/*/*") if path.is_dir())
@@ -135,10 +172,15 @@ class Lease:
 
     path: Path
 
-    def beat(self, heartbeat: Heartbeat) -> None:
-        """Say that the run is alive and how it is doing."""
+    def touch(self) -> None:
+        """Say that the run is alive; who holds the lease does so every few seconds."""
         with contextlib.suppress(OSError):  # a missed beat must never end a run
             os.utime(self.path)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Say how the run is doing."""
+        self.touch()
+        with contextlib.suppress(OSError):
             temporary = self.path.with_name("progress.new")
             temporary.write_text(json.dumps(asdict(heartbeat)))
             temporary.replace(self.path.with_name("progress"))
@@ -152,16 +194,3 @@ class Lease:
 def _number(path: Path) -> int:
     suffix = path.name.rpartition(".")[2]
     return int(suffix) if suffix.isdigit() else -1
-
-
-def _abandoned(path: Path) -> bool:
-    """Whether a lease's owner is gone: at once if it was a process of this machine, else by its heartbeat."""
-    try:
-        owner = json.loads(path.read_text())
-        if owner["host"] == socket.gethostname():
-            return not alive(owner["process"])
-        return time.time() - path.stat().st_mtime > _STALE_AFTER
-    except FileNotFoundError:
-        return False  # just released: look again on the next round
-    except (ValueError, KeyError):
-        return time.time() - path.stat().st_mtime > _STALE_AFTER  # torn by a crash while it was written

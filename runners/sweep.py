@@ -1,7 +1,8 @@
-"""The sweep: every run of a list that is not in the store yet, as many at once as the machine carries.
+"""The sweep: every run of a list that is not in the store yet, through an engine.
 
-A result in the store, or in a committed table of results, is never computed again. A run that fails is set aside
-and the others go on; the sweep then ends with an error that names it. Killed at any moment, it goes on where it was.
+A result in the store, or in a committed table of results, is never computed again. A run that its machine ended is
+tried again; one that fails is set aside and the others go on; the sweep then ends with an error that names it. Killed
+at any moment, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mixlang.console import Progress, duration
-from mixlang.errors import Interrupted, StageError
-from mixlang.hardware import cores
+from mixlang.console import Progress, duration, say
+from mixlang.errors import Detached, Interrupted, StageError
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.spec.schema import Launch
-from runners.launch import AccelerateLauncher, ForkLauncher, Launcher, Started, cuda_devices
-from runners.store import Lease, RunStore
+from runners.engines import Ended, Engine
+from runners.engines.local import LocalEngine
+from runners.faults import Attempts, Fault, pause
+from runners.launch import cuda_devices
+from runners.store import RunStore
 
 _POLL = 0.1
 
-_MOST_BROKEN = 3
-"""Starts that may fail because the server that forks runs has died, before the sweep gives up."""
+_LOOK_ELSEWHERE = 2.0
+"""Seconds between looks for runs that another sweep has finished."""
+
+_LOG_LINES = 5
+"""Lines of its log that are shown of a run that failed."""
 
 
 @dataclass
@@ -37,10 +43,12 @@ class Sweep:
     Attributes:
         plan: the plan, and `plan_path` its file, which the runs read.
         runs: what to execute; order is kept in the results.
-        launch: how to start runs; `jobs` overrides its max_parallel.
+        launch: how to start runs.
         known: results from committed tables, by key.
         ahead: samples that later stages will still train, for the estimate of what remains.
         before_training: called once if anything has to be trained.
+        max_failed: runs that may fail; `failed` then holds them, and the results lack them.
+        engine: what executes them, once it does.
         trunks: by key of a run that is to branch off another, the key of that other and the samples they share.
     """
 
@@ -53,16 +61,19 @@ class Sweep:
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
     ahead: int = 0
     before_training: Callable[[], object] = lambda: None
+    max_failed: int = 0
     stop: int = 0
-    broken: int = 0
     trunks: dict[str, tuple[str, int]] = field(default_factory=dict, init=False)
+    failed: list[tuple[Run, Fault]] = field(default_factory=list, init=False)
+    engine: Engine | None = field(default=None, init=False)
 
     def execute(self) -> list[dict[str, Any]]:
-        """Train what is missing; returns a row for each run, in the order of `runs`.
+        """Train what is missing; returns a row for each run that has a result, in the order of `runs`.
 
         Raises:
-            StageError: some runs failed; the others are finished and kept.
-            Interrupted: a signal came; finished runs are kept and nothing is left running.
+            StageError: more runs failed than may; the others are finished and kept.
+            Interrupted: a signal came; finished runs are kept, and nothing is left running but the jobs of a scheduler.
+            Detached: the runs are with a scheduler, and MIXLANG_DETACH says not to wait for them.
         """
         waiting = [run for run in self.runs if self._row(run) is None]
         progress = Progress(self.title)
@@ -76,7 +87,8 @@ class Sweep:
             self._train(sorted(waiting, key=lambda run: -run.budget), progress)
             took = duration(time.monotonic() - begun)
             again = f", {reused} reused" if reused else ""
-            progress.close(f"{len(waiting)} runs trained in {took}{again}")
+            lost = f", {len(self.failed)} failed" if self.failed else ""
+            progress.close(f"{len(waiting) - len(self.failed)} runs trained in {took}{again}{lost}")
         return [row for run in self.runs if (row := self._row(run)) is not None]
 
     def _refuse_impossible(self) -> None:
@@ -85,7 +97,8 @@ class Sweep:
         Raises:
             StageError: fp16 without a GPU.
         """
-        if self.plan.training["recipe"]["precision"] == "fp16" and not cuda_devices():
+        fp16 = self.plan.training["recipe"]["precision"] == "fp16"
+        if fp16 and self.launch.executor == "local" and not cuda_devices():
             raise StageError(
                 "fp16 needs a GPU, and this machine has none: no run could be trained",
                 "Use train.precision bf16 or fp32.",
@@ -97,60 +110,94 @@ class Sweep:
             return None
         return {**run.as_dict(), "losses": found["losses"], "mean_losses": found["mean_losses"]}
 
-    def _train(self, waiting: list[Run], progress: Progress) -> None:
-        launcher, slots = self._launcher()
-        self.trunks = self._branchings(waiting)
-        free = list(range(slots))
-        running: dict[int, tuple[Run, Lease, Started]] = {}
-        failed: list[str] = []
-        clock = _Clock(sum(self._own_samples(run) for run in waiting), self.ahead)
-        total = len(waiting)
+    def _train(self, runs: list[Run], progress: Progress) -> None:
+        self.trunks = self._branchings(runs)
+        clock = _Clock(sum(self._own_samples(run) for run in runs), self.ahead)
+        attempts = Attempts(self.launch.retries)
+        waiting = {run.key: run for run in runs}
+        under_way: dict[str, Run] = {}
+        later: dict[str, float] = {}
+        looked = time.monotonic()
         previous = [(number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)]
+        engine = self.engine = self._engine()
         try:
-            while waiting or running:
-                if self.stop:
-                    raise Interrupted(
-                        f"{self.title}: stopped by {signal.Signals(self.stop).name}; finished runs are kept",
-                        "Run the same command again to go on.",
-                    )
-                self._start(waiting, free, running, launcher)
-                time.sleep(_POLL)
-                self._collect(waiting, free, running, failed, clock)
-                partial = sum(self._own_samples_done(run) for run, _, _ in running.values())
-                done = total - len(waiting) - len(running)
-                progress.show(f"{done} of {total} runs, {clock.text(partial)}", clock.fraction(partial))
+            while waiting or under_way:
+                self._refuse_to_go_on()
+                now = time.monotonic()
+                for run in engine.submit([run for run in waiting.values() if later.get(run.key, 0.0) <= now]):
+                    under_way[run.key] = waiting.pop(run.key)
+                if os.environ.get("MIXLANG_DETACH") and not waiting:
+                    raise Detached(f"{self.title}: {engine.doing()}")
+                for ended in engine.poll(_POLL):
+                    run = under_way.pop(ended.run.key)
+                    again = self._settle(ended, attempts, clock)
+                    if again is not None:
+                        waiting[run.key], later[run.key] = run, time.monotonic() + again
+                if now - looked > _LOOK_ELSEWHERE:
+                    looked = now
+                    for run in [run for run in waiting.values() if self.store.result(run.key) is not None]:
+                        del waiting[run.key]
+                        clock.finish(self._own_samples(run))
+                if progress.due:
+                    partial = sum(self._own_samples_done(run) for run in under_way.values())
+                    done = f"{len(runs) - len(waiting) - len(under_way)} of {len(runs)} runs"
+                    said = ", ".join(filter(None, [done, engine.doing(), clock.text(partial)]))
+                    progress.show(said, clock.fraction(partial))
         finally:
-            for _, _, started in running.values():
-                started.terminate()
-            for _, lease, started in running.values():
-                started.join()
-                lease.release()
+            if not engine.outlives:
+                engine.cancel()
             for number, handler in previous:
                 signal.signal(number, handler)
-        if failed:
-            raise StageError(
-                f"{len(failed)} of {len(self.runs)} runs failed; the others are kept. First: {failed[0]}",
-                "Mend the cause and run again: only the failed runs are trained.",
+        if len(self.failed) > self.max_failed:
+            self._refuse_failed()
+
+    def _refuse_to_go_on(self) -> None:
+        if self.stop:
+            raise Interrupted(
+                f"{self.title}: stopped by {signal.Signals(self.stop).name}; finished runs are kept",
+                "Run the same command again to go on.",
             )
+
+    def _refuse_failed(self) -> None:
+        run, fault = self.failed[0]
+        allowed = f" ({self.max_failed} may)" if self.max_failed else ""
+        raise StageError(
+            f"{len(self.failed)} of {len(self.runs)} runs failed{allowed}; the others are kept. First: {describe(run)}: "
+            f"{fault.reason} (log: {self.store.log(run.key)})",
+            "Mend the cause and run again: only the failed runs are trained.",
+        )
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self.stop = number
 
-    def _launcher(self) -> tuple[Launcher, int]:
-        """How runs are started, and how many at once."""
-        launch, recipe = self.launch, self.plan.training["recipe"]
-        devices = cuda_devices()
-        fork = launch.start == "fork" or (launch.start == "auto" and not devices and launch.processes_per_run == 1)
-        limit = (
-            devices // launch.processes_per_run
-            if devices
-            else cores() // (recipe["threads"] * launch.processes_per_run)
-        )
-        asked = os.environ.get("MIXLANG_JOBS") or launch.max_parallel
-        slots = max(1, limit) if asked == "auto" else int(asked)
-        if fork:
-            return ForkLauncher(self.plan_path, self.store.root, launch), slots
-        return AccelerateLauncher(self.plan_path, self.store.root, launch, recipe["precision"], devices), slots
+    def _engine(self) -> Engine:
+        if self.launch.executor == "slurm":
+            from runners.engines.slurm import SlurmEngine
+
+            return SlurmEngine(self.plan, self.plan_path, self.store, self.launch)
+        trunks = {key: trunk for key, (trunk, _) in self.trunks.items()}
+        return LocalEngine(self.plan, self.plan_path, self.store, self.launch, trunks)
+
+    def _settle(self, ended: Ended, attempts: Attempts, clock: _Clock) -> float | None:
+        """Take in an attempt that is over; returns the seconds to wait before the next one, if there is to be one."""
+        run, fault = ended.run, ended.fault
+        if fault is None:
+            clock.finish(self._own_samples(run))
+            return None
+        if not ended.counts:
+            return pause()
+        reached = max((path.name for path in self.store.checkpoints(run.key)), default="")
+        wait = attempts.again(run.key, fault, reached)
+        if wait is not None:
+            how = "from its last checkpoint" if reached else "from the beginning"
+            say(f"  {self.title}: {describe(run)}: {fault.reason}; tried again {how} in {duration(wait)}")
+            return wait
+        self.failed.append((run, fault))
+        clock.finish(self._own_samples(run))
+        say(f"  {self.title}: FAILED: {describe(run)}: {fault.reason}")
+        for line in _last_lines(self.store.log(run.key)):
+            say(f"      {line}")
+        return None
 
     def _branchings(self, waiting: list[Run]) -> dict[str, tuple[str, int]]:
         """Which of the waiting runs branch off which other one."""
@@ -172,62 +219,16 @@ class Sweep:
         left = run.budget * (1 - self.store.heartbeat(run.key).fraction)
         return max(0.0, self._own_samples(run) - left)
 
-    def _awaits_trunk(self, run: Run, coming: set[str]) -> bool:
-        """Whether the checkpoint a run is to branch off is still to come, from one of the runs `coming`."""
-        return self.trunks.get(run.key, ("", 0))[0] in coming and not self.store.checkpoints(run.key)
 
-    def _start(self, waiting: list[Run], free: list[int], running: dict, launcher: Launcher) -> None:
-        """Fill the free slots; a run that another sweep holds is left waiting."""
-        coming = {run.key for run in waiting} | {run.key for run, _, _ in running.values()}
-        for run in list(waiting):
-            if not free:
-                return
-            if self._awaits_trunk(run, coming):
-                continue
-            lease = self.store.claim(run.key)
-            if lease is not None:
-                waiting.remove(run)
-                slot = free.pop(0)
-                try:
-                    running[slot] = (run, lease, launcher.start(run, lease, slot))
-                except (EOFError, ConnectionError) as error:
-                    # The server that forks runs has died: killed along with a stop that is about to reach us too, or
-                    # by itself, and then a new one is started.
-                    lease.release()
-                    waiting.append(run)
-                    free.append(slot)
-                    self.broken += 1
-                    if self.broken > _MOST_BROKEN:
-                        raise StageError(f"{self.title}: runs cannot be started: {error}") from error
-                    time.sleep(1.0)
-                    return
-
-    def _collect(self, waiting: list[Run], free: list[int], running: dict, failed: list[str], clock: _Clock) -> None:
-        """Take in the runs that have ended, here or in another sweep."""
-        for run in list(waiting):
-            if self.store.result(run.key) is not None:
-                waiting.remove(run)
-                clock.finish(self._own_samples(run))
-        for slot, (run, lease, started) in list(running.items()):
-            code = started.poll()
-            if code is None:
-                continue
-            del running[slot]
-            free.append(slot)
-            lease.release()
-            clock.finish(self._own_samples(run))
-            if self.store.result(run.key) is None:
-                reason = self.store.failure(run.key) or _ending(code)
-                log = self.store.folder(run.key) / "log.txt"
-                failed.append(f"{describe(run)}: {reason} (log: {log})")
-
-
-def _ending(code: int) -> str:
-    """Why a run that said nothing is gone."""
-    if code >= 0:
-        return f"ended with exit code {code} and left no result"
-    cause = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
-    return f"killed by {signal.Signals(-code).name}{cause}; another attempt goes on at its last checkpoint, if it had left one"
+def _last_lines(log: Path) -> list[str]:
+    """The end of a log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line[:200] for line in lines if line.strip()][-_LOG_LINES:]
 
 
 def describe(run: Run) -> str:
@@ -236,9 +237,15 @@ def describe(run: Run) -> str:
     return f"{run.kind} {' + '.join(used)} samples, seed {run.seed}"
 
 
-def table(rows: Iterable[dict[str, Any]], plan: Plan) -> dict[str, Any]:
-    """The table of results as it is committed: nothing in it depends on the machine or the time."""
-    return {"version": 1, "domains": list(plan.domains), "runs": list(rows)}
+def table(rows: Iterable[dict[str, Any]], plan: Plan, failed: Iterable[tuple[Run, Fault]] = ()) -> dict[str, Any]:
+    """The table of results as it is committed: nothing in it depends on the machine or the time.
+
+    Args:
+        failed: runs the table does without; listed only where there are any.
+    """
+    document: dict[str, Any] = {"version": 1, "domains": list(plan.domains), "runs": list(rows)}
+    without = [{"key": run.key, "run": describe(run), "reason": fault.reason} for run, fault in failed]
+    return {**document, "failed": without} if without else document
 
 
 class _Clock:

@@ -1,4 +1,4 @@
-"""The portable worker: trains every n-th run of a plan, claiming each by lease, wherever something sets an index."""
+"""The portable worker: trains one of n parts of a plan, claiming each run by lease, wherever something sets an index."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 from mixlang.errors import InputError
 from mixlang.plan.build import Plan
 from mixlang.plan.workspace import Study, Workspace
+from runners.shards import shard
 from runners.stages import Context, prepared
 from runners.store import RunStore
 from runners.sweep import Sweep
 
 
 def work(path: Path, index: int, count: int) -> None:
-    """Train the runs `index`, `index + count`, ... of a plan; results go to the run store only.
+    """Train one part of a plan's runs, of about the same work as the others; results go to the run store only.
 
     Raises:
         InputError: not a plan of a workspace.
@@ -26,12 +27,12 @@ def work(path: Path, index: int, count: int) -> None:
             f"{path} is not the plan of a study", "Give build/SPEC/plan.json, written by 'mixlang compile'."
         )
     plan = Plan.read(path)
-    launch = study.load().spec.launch
     context = Context(workspace, study)
+    launch = context.launch().model_copy(update={"executor": "local"})
     Sweep(
         plan,
         path.resolve(),
-        plan.runs[index::count],
+        shard(plan, plan.runs, index, count, launch.ladder == "branches"),
         RunStore(workspace.store),
         launch,
         f"worker {index}/{count}",

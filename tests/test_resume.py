@@ -205,8 +205,8 @@ def test_a_disk_too_full_for_the_result_fails_the_run_and_it_can_go_on(
     process.join(60)
     assert process.exitcode == 3
     assert store.result(run.key) is None
-    assert "could not write" in store.failure(run.key)
-    assert "Free disk space" in store.failure(run.key)
+    assert "could not write" in store.failure(run.key).reason
+    assert "Free disk space" in store.failure(run.key).reason
     train_run(study[0], run, store.root, Launch(), None)
     assert store.result(run.key)["resumed_at_step"] == 370
     assert_same(outcome(store, run), uninterrupted)
@@ -224,7 +224,7 @@ def test_a_nan_fails_the_run_and_keeps_its_last_good_checkpoints_aside(
         patch.setattr(pretrain, "CHECKPOINT_COST", 1e9)
         for _ in range(2):
             assert execute(study[1], run, store.root, Launch(), None) == 3
-            reasons.append(store.failure(run.key))
+            reasons.append(store.failure(run.key).reason)
             assert store.checkpoints(run.key) == []
             kept = list(store.folder(run.key).glob("diverged-*.safetensors"))
             assert len(kept) == 2

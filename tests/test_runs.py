@@ -13,16 +13,17 @@ import pytest
 import torch
 from driving import fresh, sweep
 
-from mixlang.errors import Interrupted, StageError
+from mixlang.errors import Interrupted, StageError, WriteError
 from mixlang.files import write_json
 from mixlang.plan.build import Plan
 from mixlang.plan.ladder import stable_steps
 from mixlang.spec.schema import Launch
+from runners import faults
 from runners.evaluate import evaluate
 from runners.launch import ForkLauncher
 from runners.liveness import alive, me
 from runners.model.checkpoint import load_model
-from runners.pretrain import train_run
+from runners.pretrain import execute, train_run
 from runners.schedule import learning_rate
 from runners.store import Heartbeat, Lease, RunStore
 from runners.sweep import Sweep
@@ -274,28 +275,76 @@ def test_a_failing_run_does_not_end_the_others(study, tmp_path):
     job = Sweep(bad, tmp_path / "plan.json", [bad_run], store, Launch(), "sweep")
     with pytest.raises(StageError, match=r"1 of 1 runs failed.*(the loss became|not finite)"):
         job.execute()
-    assert "Lower train.learning_rate" in store.failure(bad_run.key)
+    assert "Lower train.learning_rate" in store.failure(bad_run.key).reason
     assert store.result(bad_run.key) is None
     assert not store.held(bad_run.key)
 
 
-def test_a_run_killed_for_memory_is_named_and_the_others_go_on(study, tmp_path, monkeypatch):
-    plan, store = study[0], fresh(study, tmp_path)
-    runs = [run for run in plan.runs if run.budget in (320, 960)]
-    start, killed = ForkLauncher.start, []
+def killing(monkeypatch, doomed):
+    """From now on runs are killed as they start while `doomed(run, attempts so far)`; returns the attempts by key."""
+    start, attempts = ForkLauncher.start, {}
 
-    def and_kill_the_first(self, run, *arguments):
+    def and_perhaps_kill(self, run, *arguments):
         started = start(self, run, *arguments)
-        if not killed:
-            killed.append(run)
+        attempts[run.key] = attempts.get(run.key, 0) + 1
+        if doomed(run, attempts[run.key]):
             started.process.kill()
         return started
 
-    monkeypatch.setattr(ForkLauncher, "start", and_kill_the_first)
-    with pytest.raises(StageError, match=r"1 of 4 runs failed.*killed by SIGKILL, as the system does when memory"):
-        sweep(study, store, runs).execute()
-    assert [run for run in runs if store.result(run.key) is None] == killed
+    monkeypatch.setattr(ForkLauncher, "start", and_perhaps_kill)
+    monkeypatch.setattr(faults, "_BACKOFF", 0.1)
+    return attempts
+
+
+def test_a_run_that_its_machine_killed_is_tried_again(study, tmp_path, monkeypatch, capsys):
+    plan, store = study[0], fresh(study, tmp_path)
+    runs = [run for run in plan.runs if run.budget in (320, 960)]
+    attempts = killing(monkeypatch, lambda run, attempt: run == runs[0] and attempt == 1)
     assert len(sweep(study, store, runs).execute()) == 4
+    assert attempts == {run.key: 1 + (run == runs[0]) for run in runs}
+    assert "killed by SIGKILL, as the system does when memory runs out; tried again" in capsys.readouterr().err
+
+
+def test_a_run_that_is_always_killed_is_tried_as_often_as_the_policy_says(study, tmp_path, monkeypatch, capsys):
+    plan, store = study[0], fresh(study, tmp_path)
+    runs = [run for run in plan.runs if run.budget in (320, 960)]
+    attempts = killing(monkeypatch, lambda run, attempt: run == runs[1])
+    with pytest.raises(StageError, match=r"1 of 4 runs failed.*killed by SIGKILL, as the system does when memory"):
+        sweep(study, store, runs, retries=3, ladder="independent").execute()
+    assert attempts == {run.key: 1 + 3 * (run == runs[1]) for run in runs}
+    assert [run for run in runs if store.result(run.key) is None] == [runs[1]]
+    assert store.failure(runs[1].key).cause == "machine"
+    assert "sweep: FAILED: single" in capsys.readouterr().err
+    job = sweep(study, store, runs, retries=0)
+    job.max_failed = 1
+    assert [row["key"] for row in job.execute()] == [run.key for run in runs if run != runs[1]]
+    assert [run for run, _ in job.failed] == [runs[1]]
+
+
+def test_a_run_that_gets_further_each_time_is_not_given_up():
+    attempts, fault = faults.Attempts(1), faults.Fault("machine", "lost")
+    for step in range(5):
+        assert attempts.again("a", fault, f"checkpoint-{step:09}") == 5.0
+    assert attempts.again("a", fault, "checkpoint-000000004") is None
+    assert attempts.again("b", faults.Fault("run", "nan"), "checkpoint-9") is None
+    many = faults.Attempts(20)
+    assert [many.again("c", fault, "") for _ in range(8)] == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_what_the_machine_did_is_told_from_what_the_run_did():
+    for error in (OSError(28, "No space left on device"), WriteError("full"), RuntimeError("NCCL error: unhandled")):
+        assert faults.cause_of(error) == "machine"
+    for error in (StageError("nan"), ValueError("x"), RuntimeError("shapes"), FileNotFoundError("volume")):
+        assert faults.cause_of(error) == "run"
+
+
+def test_a_changed_plan_is_not_trained_under_old_names(study, tmp_path):
+    store, run = fresh(study, tmp_path), study[0].runs[0]
+    changed = json.loads(study[1].read_text())
+    changed["training"]["recipe"]["learning_rate"] *= 2
+    write_json(tmp_path / "plan.json", changed)
+    assert execute(tmp_path / "plan.json", run, store.root, Launch(), None) == 3
+    assert "has changed since this run was asked for" in store.failure(run.key).reason
 
 
 def test_an_interrupted_sweep_keeps_finished_runs_and_leaves_nothing_running(study, tmp_path):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixlang.console import print_json, say
-from mixlang.errors import StageError
+from mixlang.errors import Detached, InputError, Interrupted, StageError
+
+if TYPE_CHECKING:
+    from mixlang.plan.workspace import Study, Workspace
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -15,6 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
     import time
 
     from mixlang.plan.pipeline import reproduce
+    from mixlang.spec.site import launch_here
     from runners.compiler import compile_study
     from runners.estimate import refuse_over_limits
     from runners.overview import show_outcome
@@ -22,8 +27,49 @@ def run(arguments: argparse.Namespace) -> None:
     begun = time.monotonic()
     compiled = compile_study(arguments.spec, write=True, overrides=arguments.set)
     refuse_over_limits(compiled.workspace, compiled.study, compiled.loaded, compiled.compiled.plan, compiled.manifest)
-    reproduce(compiled.workspace, compiled.study, arguments.jobs)
+    if arguments.detach and launch_here(compiled.loaded.spec, compiled.workspace.root).executor == "local":
+        raise InputError(
+            "--detach leaves runs with a scheduler, and launch.executor is local",
+            "Set launch.executor to slurm in the spec or in mixlang.local.yaml, or run this in tmux.",
+        )
+    try:
+        reproduce(compiled.workspace, compiled.study, arguments.jobs, arguments.detach)
+    except Detached as left:
+        say(f"{left}; leaving them to it")
+        say(f"go on with them, and see how far they are: mixlang run {arguments.spec}; mixlang status {arguments.spec}")
+        return
+    except Interrupted:
+        _settle_jobs(compiled.workspace, compiled.study)
+        raise
     show_outcome(compiled.workspace, compiled.study, time.monotonic() - begun)
+
+
+def _settle_jobs(workspace: Workspace, study: Study) -> None:
+    """After a Ctrl-C: ask whether the study's jobs shall go on; where nobody can answer, they do."""
+    from runners.engines import squeue
+    from runners.engines.jobs import noted
+    from runners.store import RunStore
+
+    names = {submission.name for submission in noted(RunStore(workspace.store), study.item)}
+    queued = squeue.queue() or {} if names else {}
+    living = sorted({name for name, _ in queued if name in names})
+    if not living:
+        return
+    count = sum(name in names for name, _ in queued)
+    leave = True
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"{count} jobs are with Slurm. Leave them there? [Y/n] ", end="", file=sys.stderr, flush=True)
+        try:
+            leave = not sys.stdin.readline().strip().lower().startswith("n")
+        except KeyboardInterrupt:
+            say("")
+    if leave:
+        say(
+            f"{count} jobs go on; the next 'mixlang run' takes them over. To end them: scancel --name={','.join(living)}"
+        )
+    else:
+        squeue.cancel(living)
+        say(f"{count} jobs were cancelled; their runs leave checkpoints to go on from")
 
 
 def stage(arguments: argparse.Namespace) -> None:

@@ -65,6 +65,7 @@ def _checked(arguments: argparse.Namespace) -> Any:
     from mixlang.plan.workspace import Workspace
     from mixlang.spec import SpecError, load_spec
     from mixlang.spec.locations import Locations, check_sources
+    from mixlang.spec.site import launch_here
 
     loaded = load_spec(arguments.spec, strict=arguments.strict, overrides=arguments.set)
     problems = []
@@ -76,6 +77,7 @@ def _checked(arguments: argparse.Namespace) -> Any:
         root = workspace.root
         problems += workspace.misplaced(loaded)
     locations = Locations.of(root)
+    launch_here(loaded.spec, root)
     problems += check_sources(loaded, locations) or _unlisted(loaded, locations)
     if problems:
         raise SpecError([*loaded.warnings, *problems])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from mixlang.errors import InputError, Interrupted, SolveError, StageError
+from mixlang.errors import Detached, InputError, Interrupted, SolveError, StageError
 from mixlang.files import write_text
 from mixlang.plan.workspace import Study, Workspace
 
@@ -145,14 +145,19 @@ def environment() -> dict[str, str]:
     }
 
 
-def reproduce(workspace: Workspace, study: Study, jobs: int | None = None) -> None:
+def reproduce(workspace: Workspace, study: Study, jobs: int | None = None, detach: bool = False) -> None:
     """Bring a study's pipeline up to date through DVC, in a process group of its own.
 
     The stages are named one by one: that lets several specs run at once, which one target with its upstream
     stages does not. SIGINT and SIGTERM are passed on, and nothing is left running when this returns.
 
+    Args:
+        jobs: runs at once.
+        detach: leave as soon as all runs of a stage are with a scheduler.
+
     Raises:
         MixlangError: what the failing stage reported, with its exit code.
+        Detached: runs are with a scheduler now.
         StageError: DVC itself failed.
         Interrupted: stopped by a signal.
     """
@@ -164,6 +169,8 @@ def reproduce(workspace: Workspace, study: Study, jobs: int | None = None) -> No
         env = {**environment(), "MIXLANG_OUTCOME": str(outcome)}
         if jobs is not None:
             env["MIXLANG_JOBS"] = str(jobs)
+        if detach:
+            env["MIXLANG_DETACH"] = "1"
         child = subprocess.Popen(command, cwd=workspace.root, env=env, start_new_session=True)
         with _signals_to_group(child.pid) as received:
             code = child.wait()
@@ -207,7 +214,7 @@ def _runs(pid: int) -> bool:
 def _raise_outcome(workspace: Workspace, outcome: Path, code: int, targets: list[str]) -> None:
     if outcome.exists():
         report = json.loads(outcome.read_text(encoding="utf-8"))
-        kinds = {kind.exit_code: kind for kind in (InputError, SolveError, Interrupted)}
+        kinds = {kind.exit_code: kind for kind in (InputError, SolveError, Interrupted, Detached)}
         raise kinds.get(report["exit_code"], StageError)(report["message"], report["hint"])
     if code < 0:
         name = signal.Signals(-code).name

@@ -1,7 +1,7 @@
 """Where a spec's data lie on this machine: `${variables}`, and whether the sources are there at all.
 
 A spec never holds a path of one machine: `${data_root}` comes from the environment (MIXLANG_DATA_ROOT) or from
-the git-ignored `mixlang.local.yaml` beside dvc.yaml.
+the git-ignored `mixlang.local.yaml` beside dvc.yaml (whose `launch` section is mixlang.spec.site's).
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class Locations:
             problems += [
                 marked.diagnostic("MX0103", (name,), f"'{name}' must be a path", help, key=value is None)
                 for name, value in values.items()
-                if not isinstance(value, str)
+                if not isinstance(value, str) and name != "launch"
             ]
         if problems:
             raise SpecError(problems)
-        return cls(root, values)
+        return cls(root, {name: value for name, value in values.items() if isinstance(value, str)})
 
     def expand(self, text: str) -> Path:
         """The path `text` stands for here.

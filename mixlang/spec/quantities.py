@@ -74,6 +74,44 @@ Bytes = Annotated[
 """A size on disk, with its unit."""
 
 
+_WALL_TIME = re.compile(r"^(?:(\d+)-)?(\d+)(?::(\d{1,2}))?(?::(\d{1,2}))?$")
+
+
+def wall_minutes(text: str) -> int:
+    """A time limit in Slurm's forms (`90`, `90:00`, `1:30:00`, `1-12`, `1-12:30:00`) as minutes, rounded up.
+
+    Raises:
+        ValueError: of another form, or no time at all.
+    """
+    match = _WALL_TIME.match(text)
+    if not match:
+        raise ValueError(f"'{text[:40]}' is not a time limit; write it as Slurm does, such as 4:00:00 or 1-12:00:00")
+    days, *rest = (None if part is None else int(part) for part in match.groups())
+    if days is not None or rest[2] is not None:  # hours come first
+        hours, minutes, seconds = (part or 0 for part in rest)
+    else:
+        hours, minutes, seconds = 0, rest[0] or 0, rest[1] or 0
+    total = (days or 0) * 1440 + hours * 60 + minutes + (seconds + 59) // 60
+    if total < 1:
+        raise ValueError(f"'{text}' is no time")
+    return total
+
+
+def _wall_time(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("expected a time limit such as 4:00:00 or 1-12:00:00")
+    wall_minutes(str(value))
+    return str(value)
+
+
+WallTime = Annotated[
+    str,
+    BeforeValidator(_wall_time),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _WALL_TIME.pattern}]}),
+]
+"""A time limit in one of Slurm's forms; a bare number is of minutes."""
+
+
 def show_amount(value: float) -> str:
     """`4000` as `4k`, `24500` as `24.5k`; the shortest form that loses nothing to the eye."""
     for suffix, unit in (("M", 1_000_000), ("k", 1_000)):

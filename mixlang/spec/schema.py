@@ -4,11 +4,12 @@ The words beside each key are the language's reference (docs/spec.md and the edi
 them in a researcher's terms. `unit` and an example stand beside every key that has a value of its own.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from mixlang.spec.quantities import Amount, Bytes
+from mixlang.spec.quantities import Amount, Bytes, WallTime
 
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 
@@ -601,10 +602,71 @@ class Downstream(Section):
     )
 
 
-class Launch(Section):
-    """How runs are started. Never part of a run's identity: moving to another machine re-runs nothing."""
+def _one_word(value: str) -> str:
+    if not re.fullmatch(r"[^\s'\"`$\\]{1,200}", value):
+        raise ValueError(f"'{value[:40]}' is not one word, as Slurm takes it")
+    return value
 
-    executor: Literal["local"] = _key("local", "Where runs are executed.", "local")
+
+_Word = Annotated[str, AfterValidator(_one_word)]
+
+
+class Slurm(Section):
+    """What each job asks Slurm for, in Slurm's own words; only with `executor: slurm`."""
+
+    partition: _Word | None = _key(None, "Partition; the cluster's default if left out.", "gpu")
+    account: _Word | None = _key(None, "Account that is charged.", "imaging")
+    qos: _Word | None = _key(None, "Quality of service.", "normal")
+    gres: _Word | None = _key(None, "Generic resources of each node of a job, such as its GPUs.", "gpu:a100:1")
+    constraint: _Word | None = _key(None, "Features a node must have.", "a100")
+    time: WallTime = _key(
+        "4:00:00",
+        "Time limit of a job, in Slurm's form; a run that takes longer leaves a checkpoint, and its job is requeued.",
+        "1-00:00:00",
+        "[D-]HH:MM:SS",
+        validate_default=True,
+    )
+    cpus: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = _key(
+        "auto", "Cores of each node of a job; auto: those one run uses there.", 8, "cores"
+    )
+    memory: _Word | None = _key(None, "Memory of each node of a job, in Slurm's form.", "64G")
+    nodes: int = _key(
+        1, "Nodes one run spreads over; `processes_per_run` are divided among them.", 2, "nodes", ge=1, le=1024
+    )
+    jobs: int = _key(64, "Most jobs at once.", 16, "jobs", ge=1, le=10_000)
+    runs_per_job: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = _key(
+        "auto",
+        "Runs a job trains one after the other; auto: for about 20 minutes, once the store has timed a run of the study.",
+        4,
+        "runs",
+    )
+    warning: int = _key(
+        120, "Time before its limit at which a job is told to leave checkpoints.", 300, "seconds", ge=10, le=3600
+    )
+    setup: list[str] = _key([], "Shell lines a job begins with.", ["module load cuda"], "shell lines")
+
+
+class Launch(Section):
+    """How runs are started. Never part of a run's identity: moving to another machine re-runs nothing.
+
+    What the spec leaves out is taken from the `launch` section of mixlang.local.yaml, where there is one.
+    """
+
+    executor: Literal["local", "slurm"] = _key(
+        "local", "Where runs are executed: on this machine, or as jobs of a Slurm cluster.", "slurm"
+    )
+    retries: int = _key(
+        2,
+        "Further attempts at a run that its machine ended (out of memory, a lost node, a full disk) before it got any "
+        "further; a run that fails by itself is not tried again.",
+        0,
+        "attempts",
+        ge=0,
+        le=100,
+    )
+    max_failed: int = _key(
+        0, "Probe runs that may fail; the laws are then fitted without them, if they can be.", 3, "runs", ge=0
+    )
     start: Literal["auto", "fork", "accelerate"] = _key(
         "auto",
         "fork: from a warm process; accelerate: `accelerate launch`; auto: fork for small CPU runs.",
@@ -636,8 +698,9 @@ class Launch(Section):
         pattern=r"^[a-z_]+$",
     )
     max_parallel: Annotated[int, Field(ge=1)] | Literal["auto"] = _key(
-        "auto", "Runs at once; auto: as many as cores or devices.", 2, "runs"
+        "auto", "Runs at once on one machine; auto: as many as cores or devices.", 2, "runs"
     )
+    slurm: Slurm = _section()
 
 
 class Limits(Section):

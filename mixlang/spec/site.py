@@ -1,0 +1,68 @@
+"""How this machine starts runs: the `launch` section of mixlang.local.yaml, which fills in what the spec leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mixlang.spec.diagnostics import SpecError
+from mixlang.spec.locations import LOCAL_FILE
+from mixlang.spec.marks import parse
+from mixlang.spec.schema import Launch, Slurm, Spec
+
+SECTION = "launch"
+
+
+class _Site(BaseModel):
+    """What of mixlang.local.yaml is not a path."""
+
+    launch: Launch
+
+
+def launch_here(spec: Spec, root: Path) -> Launch:
+    """The launch settings of a spec on this machine: its own keys, then those of the site, then the defaults.
+
+    Args:
+        root: the workspace, where mixlang.local.yaml lies.
+
+    Raises:
+        SpecError: the section of mixlang.local.yaml is wrong, at its place there.
+    """
+    site = _site(root)
+    return Launch.model_validate(_over(_given(spec.launch), site)) if site else spec.launch
+
+
+def _site(root: Path) -> dict[str, Any]:
+    path = root / LOCAL_FILE
+    if not path.exists():
+        return {}
+    marked = parse(path, LOCAL_FILE)
+    value = marked.value.get(SECTION) if isinstance(marked.value, dict) else None
+    if value is None:
+        return {}
+    try:
+        _Site.model_validate({SECTION: value})
+    except ValidationError as error:
+        from mixlang.spec.validation import diagnose
+
+        raise SpecError(diagnose(error, marked), [LOCAL_FILE]) from None
+    return value
+
+
+def _given(launch: Launch) -> dict[str, Any]:
+    """What the spec itself says, without defaults."""
+    given = {name: getattr(launch, name) for name in launch.model_fields_set}
+    if isinstance(given.get("slurm"), Slurm):
+        slurm = given["slurm"]
+        given["slurm"] = {name: getattr(slurm, name) for name in slurm.model_fields_set}
+    return given
+
+
+def _over(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two mappings in one, the first going before the second."""
+    both = {**second, **first}
+    if isinstance(first.get("slurm"), dict) and isinstance(second.get("slurm"), dict):
+        both["slurm"] = {**second["slurm"], **first["slurm"]}
+    return both
