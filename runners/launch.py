@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,8 +146,29 @@ class _Launched:
             return []
 
 
+@dataclass
+class _Stepped:
+    """A run on several nodes: the srun that holds its processes, which are not below it."""
+
+    process: subprocess.Popen[bytes]
+    sentinel: None = None
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def terminate(self) -> None:
+        self.process.terminate()  # srun passes it on to every node
+
+    def join(self) -> None:
+        try:
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
 class AccelerateLauncher:
-    """`accelerate launch` for each run.
+    """`accelerate launch` for each run; on several nodes, one on each of them, started by srun.
 
     Args:
         plan: path of the plan.
@@ -154,19 +176,29 @@ class AccelerateLauncher:
         launch: how runs are executed.
         precision: the run's mixed precision.
         devices: accelerators of this machine; 0 for CPU.
+        nodes: nodes of the surrounding job that a run spreads over; this machine is the first of them.
     """
 
-    def __init__(self, plan: Path, store: Path, launch: Launch, precision: str, devices: int) -> None:
-        self.plan, self.store, self.launch, self.devices = plan, store, launch, devices
+    def __init__(self, plan: Path, store: Path, launch: Launch, precision: str, devices: int, nodes: int = 1) -> None:
+        self.plan, self.store, self.launch, self.devices, self.nodes = plan, store, launch, devices, nodes
         self.processes = launch.processes_per_run
         self.precision = {"fp32": "no"}.get(precision, precision)
 
     def command(self) -> list[str]:
         """The command line; every setting given, so that no user-wide default of Accelerate leaks in."""
         several = ["--multi_gpu", "--main_process_port", "0"] if self.processes > 1 else []
+        start = [sys.executable]
+        if self.nodes > 1:
+            address = os.environ.get("SLURM_LAUNCH_NODE_IPADDR") or socket.gethostname()
+            several = ["--multi_gpu", "--main_process_ip", address, "--main_process_port", str(_free_port())]
+            several += ["--machine_rank", "{rank}"]
+            nodes = str(self.nodes)
+            start = ["srun", "--overlap", "--nodes", nodes, "--ntasks", nodes, "--ntasks-per-node", "1"]
+            start += ["--cpu-bind", "none", "--kill-on-bad-exit=1", "--unbuffered"]
+            start += [sys.executable, "-m", "runners.rendezvous", sys.executable]
         return [
-            *(sys.executable, "-m", "accelerate.commands.launch"),
-            *("--num_machines", "1", "--num_processes", str(self.processes)),
+            *(*start, "-m", "accelerate.commands.launch"),
+            *("--num_machines", str(self.nodes), "--num_processes", str(self.processes)),
             *("--mixed_precision", self.precision, "--dynamo_backend", "no"),
             *several,
             *("-m", "runners.pretrain", str(self.plan), str(self.store)),
@@ -179,19 +211,27 @@ class AccelerateLauncher:
             "MIXLANG_RUN": json.dumps(run.as_dict()),
             "MIXLANG_LEASE": str(lease.path),
             "MIXLANG_SWEEP": me(),
+            "MIXLANG_SWEEP_HOST": socket.gethostname(),
             "MIXLANG_LAUNCH": self.launch.model_dump_json(),
         }
-        if self.devices:
+        if self.devices and self.nodes == 1:
             first = slot * self.processes
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(first + index) for index in range(self.processes))
-        else:
+        elif not self.devices:
             # `--cpu --num_processes 2` starts one process in silence; this starts as many as asked.
             env["ACCELERATE_USE_CPU"] = "true"
         with lease.path.with_name("log.txt").open("ab") as log, _deaf_to_warnings():
             process = subprocess.Popen(
                 self.command(), env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
-        return _Launched(process)
+        return _Launched(process) if self.nodes == 1 else _Stepped(process)
+
+
+def _free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

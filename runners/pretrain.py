@@ -378,7 +378,7 @@ def main() -> int:
     plan_path, store = Path(sys.argv[1]), Path(sys.argv[2])
     run = Run.from_dict(json.loads(os.environ["MIXLANG_RUN"]))
     launch = Launch.model_validate_json(os.environ["MIXLANG_LAUNCH"])
-    end_with([os.environ["MIXLANG_SWEEP"], parent()])
+    end_with([*filter(None, [os.environ.get("MIXLANG_SWEEP")]), parent()])
     lease = Lease(Path(os.environ["MIXLANG_LEASE"])) if os.environ.get("RANK", "0") == "0" else None
     return execute(plan_path, run, store, launch, lease)
 

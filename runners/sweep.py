@@ -48,6 +48,7 @@ class Sweep:
         ahead: samples that later stages will still train, for the estimate of what remains.
         before_training: called once if anything has to be trained.
         max_failed: runs that may fail; `failed` then holds them, and the results lack them.
+        nodes: nodes of the surrounding job that each run spreads over.
         engine: what executes them, once it does.
         trunks: by key of a run that is to branch off another, the key of that other and the samples they share.
     """
@@ -62,6 +63,7 @@ class Sweep:
     ahead: int = 0
     before_training: Callable[[], object] = lambda: None
     max_failed: int = 0
+    nodes: int = 1
     stop: int = 0
     trunks: dict[str, tuple[str, int]] = field(default_factory=dict, init=False)
     failed: list[tuple[Run, Fault]] = field(default_factory=list, init=False)
@@ -176,7 +178,7 @@ class Sweep:
 
             return SlurmEngine(self.plan, self.plan_path, self.store, self.launch)
         trunks = {key: trunk for key, (trunk, _) in self.trunks.items()}
-        return LocalEngine(self.plan, self.plan_path, self.store, self.launch, trunks)
+        return LocalEngine(self.plan, self.plan_path, self.store, self.launch, trunks, self.nodes)
 
     def _settle(self, ended: Ended, attempts: Attempts, clock: _Clock) -> float | None:
         """Take in an attempt that is over; returns the seconds to wait before the next one, if there is to be one."""

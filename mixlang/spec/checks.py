@@ -261,6 +261,10 @@ def _model(spec: Spec, findings: _Findings) -> None:
 
 def _processes(spec: Spec, findings: _Findings) -> None:
     processes, batch = spec.launch.processes_per_run, spec.train.batch_size
+    nodes = spec.launch.slurm.nodes
+    if processes % nodes:
+        message = f"{processes} processes do not divide over {nodes} nodes"
+        findings.error("MX0219", ("launch", "slurm", "nodes"), message, f"use processes_per_run: {nodes}, or nodes: 1")
     if batch % processes:
         message = f"the batch of {batch} does not divide over {processes} processes"
         divisors = [number for number in range(1, min(batch, 1024) + 1) if batch % number == 0]

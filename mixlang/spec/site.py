@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from mixlang.errors import InputError
 from mixlang.spec.diagnostics import SpecError
 from mixlang.spec.locations import LOCAL_FILE
 from mixlang.spec.marks import parse
@@ -29,9 +30,16 @@ def launch_here(spec: Spec, root: Path) -> Launch:
 
     Raises:
         SpecError: the section of mixlang.local.yaml is wrong, at its place there.
+        InputError: what the two say does not go together.
     """
     site = _site(root)
-    return Launch.model_validate(_over(_given(spec.launch), site)) if site else spec.launch
+    launch = Launch.model_validate(_over(_given(spec.launch), site)) if site else spec.launch
+    if launch.processes_per_run % launch.slurm.nodes:  # of the spec alone, its checks have said so
+        raise InputError(
+            f"{launch.processes_per_run} processes a run do not divide over {launch.slurm.nodes} nodes",
+            f"See launch.slurm.nodes in {LOCAL_FILE} and launch.processes_per_run.",
+        )
+    return launch
 
 
 def _site(root: Path) -> dict[str, Any]:

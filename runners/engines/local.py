@@ -44,13 +44,16 @@ class LocalEngine:
         store: where results go.
         launch: how to start runs.
         trunks: by key of a run that branches off another one, the key of that one.
+        nodes: nodes of the surrounding job that each run spreads over, one run at a time.
     """
 
     outlives = False
 
-    def __init__(self, plan: Plan, plan_path: Path, store: RunStore, launch: Launch, trunks: Mapping[str, str]) -> None:
+    def __init__(
+        self, plan: Plan, plan_path: Path, store: RunStore, launch: Launch, trunks: Mapping[str, str], nodes: int = 1
+    ) -> None:
         self.store, self.trunks = store, trunks
-        self.launcher, slots = _launcher(plan, plan_path, store, launch)
+        self.launcher, slots = _launcher(plan, plan_path, store, launch, nodes)
         self.free = list(range(slots))
         self.running: dict[int, _Running] = {}
         self.elsewhere: dict[str, float] = {}
@@ -154,15 +157,15 @@ class LocalEngine:
                 item.lease.touch()
 
 
-def _launcher(plan: Plan, plan_path: Path, store: RunStore, launch: Launch) -> tuple[Launcher, int]:
+def _launcher(plan: Plan, plan_path: Path, store: RunStore, launch: Launch, nodes: int) -> tuple[Launcher, int]:
     """How runs are started, and how many at once."""
-    recipe, devices = plan.training["recipe"], cuda_devices()
-    fork = launch.start == "fork" or (launch.start == "auto" and not devices and launch.processes_per_run == 1)
-    limit = (
-        devices // launch.processes_per_run if devices else cores() // (recipe["threads"] * launch.processes_per_run)
-    )
+    recipe, devices, processes = plan.training["recipe"], cuda_devices(), launch.processes_per_run
+    fork = launch.start == "fork" or (launch.start == "auto" and not devices and processes == 1)
+    limit = devices // processes if devices else cores() // (recipe["threads"] * processes)
     asked = os.environ.get("MIXLANG_JOBS") or launch.max_parallel
     slots = max(1, limit) if asked == "auto" else int(asked)
+    if nodes > 1:
+        return AccelerateLauncher(plan_path, store.root, launch, recipe["precision"], devices, nodes), 1
     if fork:
         return ForkLauncher(plan_path, store.root, launch), slots
     return AccelerateLauncher(plan_path, store.root, launch, recipe["precision"], devices), slots

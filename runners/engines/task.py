@@ -44,7 +44,9 @@ class Task:
         launch = Launch.model_validate_json(self.launch)
         local = launch.model_copy(update={"executor": "local", "retries": 0})
         plan, store = Plan.read(submission.plan), RunStore(self.folder.parent.parent)
-        sweep = Sweep(plan, submission.plan, submission.batches[self.index], store, local, f"job {self.index}")
+        title = f"job {self.index}"
+        sweep = Sweep(plan, submission.plan, submission.batches[self.index], store, local, title)
+        sweep.nodes = launch.slurm.nodes
         _now[:] = [sweep]
         try:
             sweep.execute()
