@@ -26,7 +26,7 @@ FLAGS = {
     "compile": {"--set"},
     "diff-spec": {"--format"},
     "schema": set(),
-    "run": {"--set", "--jobs"},
+    "run": {"--set", "--jobs", "--detach"},
     "status": {"--format", "--watch"},
     "worker": {"--shard"},
     "gc": {"--dry-run"},
