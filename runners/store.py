@@ -51,11 +51,11 @@ class RunStore:
         return self.root / "runs" / key[:2] / key
 
     def result(self, key: str) -> dict[str, Any] | None:
-        """A finished run's result, or None. A damaged file (a failing disk) counts as not finished."""
+        """A finished run's result, or None. A file that cannot be read (a failing disk) counts as not finished."""
         path = self.folder(key) / "result.json"
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return None
         return value if isinstance(value, dict) and value.get("key") == key else None
 
