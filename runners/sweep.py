@@ -7,6 +7,7 @@ at any moment, it goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -17,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from mixlang.console import Progress, duration, say
-from mixlang.errors import Detached, Interrupted, StageError
+from mixlang.errors import Detached, Interrupted, StageError, WriteError
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.spec.schema import Launch
@@ -31,6 +32,9 @@ _POLL = 0.1
 
 _LOOK_ELSEWHERE = 2.0
 """Seconds between looks for runs that another sweep has finished."""
+
+_LAG = 0.2
+"""Seconds by which a stop may reach us later than the run that it ended."""
 
 _LOG_LINES = 5
 """Lines of its log that are shown of a run that failed."""
@@ -186,8 +190,15 @@ class Sweep:
         if fault is None:
             clock.finish(self._own_samples(run))
             return None
+        if fault.cause == "machine":
+            time.sleep(_LAG)
+            if self.stop:
+                return 0.0
         if not ended.counts:
             return pause()
+        if self.store.failure(run.key) is None:  # for others, such as who submitted the job that we are
+            with contextlib.suppress(WriteError):
+                self.store.fail(run.key, fault)
         reached = max((path.name for path in self.store.checkpoints(run.key)), default="")
         wait = attempts.again(run.key, fault, reached)
         if wait is not None:

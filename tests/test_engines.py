@@ -2,15 +2,22 @@
 
 import json
 import os
+import re
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
-from conftest import mixlang
-from driving import fresh
+import yaml
+from conftest import ROOT, mixlang
+from driving import fresh, results
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixlang.errors import InputError
+from mixlang.plan.build import Plan
 from mixlang.plan.ladder import trunk_of
 from mixlang.spec import SpecError, load_spec
 from mixlang.spec.quantities import wall_minutes
@@ -183,9 +190,6 @@ def test_slurm_without_slurm_is_said(workspace):
 
 def test_two_workers_come_to_the_table_of_one_sweep(workspace, finished):
     """As the documented manifests start them: each is told its index and how many there are."""
-    import subprocess
-    import sys
-
     mixlang("compile", "specs/small.yaml", cwd=workspace)
     command = [sys.executable, "-m", "mixlang.cli", "worker", "build/small/plan.json", "--shard"]
     started = [subprocess.Popen([*command, f"{index}/2"], cwd=workspace) for index in range(2)]
@@ -230,3 +234,52 @@ def test_the_laws_are_fitted_without_failed_runs_where_that_is_allowed_and_possi
     assert done.returncode == 1
     assert "probe runs failed" in done.stderr
     assert "and without them" in done.stderr
+
+
+# The manifests of docs/cluster.md
+
+
+def manifest(language, word):
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    (found,) = [block for block in re.findall(rf"```{language}\n(.*?)```", text, re.S) if word in block]
+    return found
+
+
+@pytest.fixture
+def large(workspace):
+    """A workspace with the small spec as `large`, whose volumes are ready."""
+    spec = workspace / "specs" / "large.yaml"
+    spec.write_text((workspace / "specs" / "small.yaml").read_text().replace("name: small", "name: large"))
+    mixlang("compile", "specs/large.yaml", cwd=workspace)
+    mixlang("stage", "prepare", "large", cwd=workspace)
+    return workspace
+
+
+def follow(command, where, **env):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, **env}
+    done = subprocess.run(command, cwd=where, env=env, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_kubernetes_manifest_trains_every_run_once_among_its_pods(large):
+    """Its container's command is executed as a pod would, for each index; no Kubernetes is needed for that."""
+    job = yaml.safe_load(manifest("yaml", "kind: Job"))["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    assert job["completionMode"] == "Indexed"
+    assert {volume["name"] for volume in job["template"]["spec"]["volumes"]} == {
+        mount["name"] for mount in container["volumeMounts"]
+    }
+    for index in (0, 7, 3):
+        follow(container["command"], large, JOB_COMPLETION_INDEX=str(index))
+    plan = Plan.read(large / "build/large/plan.json")
+    wanted = {run.key for index in (0, 7, 3) for run in shard(plan, plan.runs, index, job["completions"], True)}
+    assert set(results(large)) == wanted
+
+
+def test_gnu_parallel_trains_the_plan(large):
+    if shutil.which("parallel") is None:
+        pytest.skip("SKIPPED FOR LACK OF GNU PARALLEL: apt-get install parallel")
+    follow(["bash", "-c", manifest("text", "parallel")], large)
+    plan = Plan.read(large / "build/large/plan.json")
+    assert set(results(large)) == {run.key for run in plan.runs}

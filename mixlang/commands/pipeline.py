@@ -114,13 +114,19 @@ def worker(arguments: argparse.Namespace) -> None:
 def gc(arguments: argparse.Namespace) -> None:
     """Delete runs that nothing names."""
     from mixlang.plan.workspace import Workspace
+    from runners.engines.jobs import forget, is_over, noted
     from runners.status import unnamed_runs
     from runners.store import RunStore
 
     workspace = Workspace.find(Path.cwd())
+    store = RunStore(workspace.store)
     keys = unnamed_runs(workspace)
     for key in keys:
         print(key)
         if not arguments.dry_run:
-            RunStore(workspace.store).forget(key)
-    say(f"{len(keys)} runs {'would be' if arguments.dry_run else 'were'} deleted")
+            store.forget(key)
+    over = [item for item in noted(store) if is_over(item)]
+    for submission in [] if arguments.dry_run else over:
+        forget(submission)
+    also = f", and the notes of {len(over)} submissions to a scheduler" if over else ""
+    say(f"{len(keys)} runs{also} {'would be' if arguments.dry_run else 'were'} deleted")

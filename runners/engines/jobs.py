@@ -15,6 +15,7 @@ from pathlib import Path
 from mixlang.errors import InputError
 from mixlang.files import read_json, write_json
 from mixlang.plan.build import Run
+from runners.engines import squeue
 from runners.store import RunStore
 
 
@@ -82,6 +83,12 @@ def noted(store: RunStore, study: str | None = None) -> list[Submission]:
     """The submissions of a study, or of all."""
     found = [read(folder) for folder in sorted((store.root / "jobs").glob("*"), key=os.path.getmtime)]
     return [item for item in found if item is not None and study in (None, item.study)]
+
+
+def is_over(submission: Submission) -> bool:
+    """Whether none of its jobs lives, as far as Slurm says; False where it does not answer."""
+    queued = squeue.queue()
+    return queued is not None and all(name != submission.name for name, _ in queued)
 
 
 def forget(submission: Submission) -> None:

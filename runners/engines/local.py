@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from mixlang.errors import StageError, WriteError
+from mixlang.errors import StageError
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.schema import Launch
 from runners.engines import Ended
-from runners.faults import Fault, unexplained
+from runners.faults import unexplained
 from runners.launch import AccelerateLauncher, ForkLauncher, Launcher, Started, cuda_devices
 from runners.store import Lease, RunStore
 
@@ -106,7 +105,7 @@ class LocalEngine:
             item.lease.release()
             fault = None
             if self.store.result(item.run.key) is None:
-                fault = self.store.failure(item.run.key) or self._note(item.run, unexplained(code))
+                fault = self.store.failure(item.run.key) or unexplained(code)
             ended.append(Ended(item.run, fault))
         return ended
 
@@ -142,12 +141,6 @@ class LocalEngine:
             time.sleep(1.0)
             return False
         return True
-
-    def _note(self, run: Run, fault: Fault) -> Fault:
-        """Tell others, such as who submitted the job that we are, of an end that the run could not tell itself."""
-        with contextlib.suppress(WriteError):
-            self.store.fail(run.key, fault)
-        return fault
 
     def _touch(self) -> None:
         now = time.monotonic()
