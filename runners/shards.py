@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Sequence
 
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.ladder import shared_samples, trunk_of
@@ -32,36 +33,20 @@ def samples_of(plan: Plan, group: Sequence[Run]) -> int:
     return leader.budget + sum(run.budget - shared_samples(plan, run) for run in branches)
 
 
+def parts(plan: Plan, groups: Sequence[list[Run]], count: int) -> list[list[Run]]:
+    """Groups, the longest first, in `count` parts of about the same work; a part may stay empty."""
+    found: list[list[Run]] = [[] for _ in range(count)]
+    heap = [(0, index) for index in range(count)]
+    for group in groups:
+        work, least = heapq.heappop(heap)
+        found[least] += group
+        heapq.heappush(heap, (work + samples_of(plan, group), least))
+    return found
+
+
 def shard(plan: Plan, runs: Sequence[Run], index: int, count: int, branches: bool) -> list[Run]:
     """One of `count` parts of about the same work; each run is in exactly one of them.
 
     Every worker computes the same division from the same plan, without asking the others.
     """
-    parts: list[list[Run]] = [[] for _ in range(count)]
-    work = [0] * count
-    for group in ladders(plan, runs, branches):
-        least = min(range(count), key=lambda part: (work[part], part))
-        parts[least] += group
-        work[least] += samples_of(plan, group)
-    return parts[index]
-
-
-def batches(
-    plan: Plan, runs: Sequence[Run], branches: bool, full: Callable[[list[Run]], bool], most: int
-) -> list[list[Run]]:
-    """Runs in batches, one a job: ladders are added to a batch until it is `full`.
-
-    Args:
-        most: batches at most; they grow beyond full where that is needed.
-    """
-    groups = ladders(plan, runs, branches)
-    if len(groups) <= most:
-        found: list[list[Run]] = []
-        for group in groups:
-            if not found or full(found[-1]):
-                found.append([])
-            found[-1] += group
-        if len(found) <= most:
-            return found
-    parts = [shard(plan, runs, index, most, branches) for index in range(most)]
-    return [part for part in parts if part]
+    return parts(plan, ladders(plan, runs, branches), count)[index]

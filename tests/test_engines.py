@@ -23,10 +23,10 @@ from mixlang.spec import SpecError, load_spec
 from mixlang.spec.quantities import wall_minutes
 from mixlang.spec.schema import Launch
 from mixlang.spec.site import launch_here
-from runners.engines import squeue
+from runners.engines import slurm, squeue
 from runners.engines.jobs import forget, note, noted, read
 from runners.engines.local import LocalEngine
-from runners.shards import batches, ladders, samples_of, shard
+from runners.shards import ladders, samples_of, shard
 
 # Shards and batches
 
@@ -55,14 +55,29 @@ def test_a_trunk_comes_before_its_branches_and_its_samples_count_once(study):
     assert samples_of(plan, group) == 960 + (640 - 512) + (480 - 384) + (320 - 256)
 
 
-@pytest.mark.parametrize("most", [1, 2, 3, 100])
-def test_batches_fill_up_and_are_never_more_than_allowed(study, most):
-    plan = study[0]
-    found = batches(plan, plan.runs, True, lambda runs: len(runs) >= 4, most)
+@pytest.mark.parametrize(
+    ("asked", "seconds", "sizes"),
+    [
+        ({}, None, [4, 4, 1, 1]),  # nothing has been timed: a ladder a job
+        ({"jobs": 2}, None, [4, 4, 1, 1]),
+        ({"jobs": 2}, 0.01, [5, 5]),  # short runs: no more jobs than may run at once
+        ({"jobs": 2}, 1.0, [4, 4, 2]),  # 20 minutes each
+        ({"jobs": 64}, 0.01, [4, 4, 1, 1]),  # room for all at once
+        ({"runs_per_job": 5}, 1.0, [5, 5]),
+        ({"runs_per_job": 1}, 0.01, [4, 4, 1, 1]),
+    ],
+)
+def test_jobs_hold_about_20_minutes_of_whole_ladders(study, tmp_path, monkeypatch, asked, seconds, sizes):
+    monkeypatch.setattr(slurm, "_submitit", lambda: None)
+    monkeypatch.setattr(squeue, "queue", dict)
+    store, plan = fresh(study, tmp_path), study[0]
+    engine = slurm.SlurmEngine(plan, study[1], store, Launch(executor="slurm", slurm=asked))
+    if seconds:
+        key = plan.runs[0].key
+        store.finish(key, {"losses": {}, "seconds": {"train": seconds * plan.runs[0].budget}})
+    found = engine._batches(plan.runs)
     assert sorted(run.key for batch in found for run in batch) == sorted(run.key for run in plan.runs)
-    assert len(found) <= most
-    if most == 100:
-        assert [len(batch) for batch in found] == [4, 4, 2]
+    assert [len(batch) for batch in found] == sizes
 
 
 # Jobs

@@ -636,7 +636,8 @@ class Slurm(Section):
     jobs: int = _key(64, "Most jobs at once.", 16, "jobs", ge=1, le=10_000)
     runs_per_job: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = _key(
         "auto",
-        "Runs a job trains one after the other; auto: for about 20 minutes, once the store has timed a run of the study.",
+        "Runs of a job; auto: one ladder, or about 20 minutes of them where more jobs than may run at once would be "
+        "needed and the store has timed a run of the study.",
         4,
         "runs",
     )

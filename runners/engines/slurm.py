@@ -6,6 +6,7 @@ jobs outlive whoever submitted them: another engine of the same study finds them
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from runners.engines import Ended, squeue
 from runners.engines.jobs import Submission, forget, note, noted
 from runners.engines.task import Task
 from runners.faults import Fault
-from runners.shards import batches, samples_of
+from runners.shards import ladders, parts, samples_of
 from runners.store import RunStore
 
 _SOONEST, _LATEST = 1.0, 15.0
@@ -142,12 +143,12 @@ class SlurmEngine:
 
     def _submit(self, runs: list[Run]) -> bool:
         """Give runs to Slurm; False where its controller is away."""
-        parts = batches(self.plan, runs, self.launch.ladder == "branches", self._full(), _MOST_JOBS)
+        batches = self._batches(runs)
         for run in runs:
             self.store.forget_failure(run.key)
-        submission = note(self.store, self.plan_path, parts)
+        submission = note(self.store, self.plan_path, batches)
         launch = self.launch.model_dump_json()
-        tasks = [Task(submission.folder, index, launch) for index in range(len(parts))]
+        tasks = [Task(submission.folder, index, launch) for index in range(len(batches))]
         try:
             jobs = _array(self.submitit, submission, self.launch, self.plan.training["recipe"]["threads"], tasks)
         except (self.submitit.core.utils.FailedJobError, self.submitit.core.utils.FailedSubmissionError) as error:
@@ -159,17 +160,22 @@ class SlurmEngine:
             raise StageError(
                 f"Slurm refused the jobs: {said}", "See launch.slurm in the spec, or in mixlang.local.yaml."
             ) from error
-        for index, part in enumerate(parts):
+        for index, part in enumerate(batches):
             self.live.append(_Batch(submission, index, {run.key: run for run in part}, jobs[index]))
         return True
 
-    def _full(self) -> Any:
-        """When a batch has runs enough for one job."""
-        wanted = self.launch.slurm.runs_per_job
-        if wanted != "auto":
-            return lambda runs: len(runs) >= wanted
-        pace = self._seconds_a_sample()
-        return lambda runs: pace is None or samples_of(self.plan, runs) * pace >= _FULL
+    def _batches(self, runs: list[Run]) -> list[list[Run]]:
+        """Runs by job: as many jobs as may run at once, and more only where each would take longer than it should."""
+        groups = ladders(self.plan, runs, self.launch.ladder == "branches")
+        slurm, pace = self.launch.slurm, self._seconds_a_sample()
+        if slurm.runs_per_job != "auto":
+            count = math.ceil(len(runs) / slurm.runs_per_job)
+        elif pace is None:
+            count = len(groups)
+        else:
+            seconds = pace * sum(samples_of(self.plan, group) for group in groups)
+            count = max(slurm.jobs, math.ceil(seconds / _FULL))
+        return [part for part in parts(self.plan, groups, min(count, len(groups), _MOST_JOBS)) if part]
 
     def _seconds_a_sample(self) -> float | None:
         """Of the runs of this plan that the store has timed; None where it has not."""
