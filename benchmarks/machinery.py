@@ -69,6 +69,10 @@ def outcome(plan: Plan, run: Run) -> dict[str, object]:
         "seconds": {"train": 1.0, "evaluate": 0.1},
         "resumed_at_step": 0,
         "curve": [[index, 0.5] for index in range(64)],
+        "begun": 0.0,
+        "device": "none",
+        "processes": 1,
+        "torch": "none",
     }
 
 
