@@ -31,6 +31,9 @@ _PRELOAD = ["torch", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "
 """Modules that cannot be imported, an extra that is not installed, are passed over by the server."""
 
 
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""One of these is there wherever torch could find an accelerator: NVIDIA's driver, AMD's, and that of WSL."""
+
 _PATIENCE = 15.0
 """Seconds a run has to leave a checkpoint when it is asked to end."""
 
@@ -249,6 +252,8 @@ def _deaf_to_warnings() -> Iterator[None]:
 
 def cuda_devices() -> int:
     """Accelerators of this machine."""
+    if not any(Path(name).exists() for name in _DRIVERS):
+        return 0  # torch would say the same, after seconds of being imported
     import torch
 
     return torch.cuda.device_count()
