@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test slurm lint setup clean
 
 setup: .venv/.installed
 
@@ -23,6 +23,10 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Needs root, and Debian's slurmctld, slurmd, slurm-client, munge and slurm-wlm-basic-plugins.
+slurm: setup
+	@MIXLANG_TEST_SLURM=1 $(BIN)/python -m pytest tests/test_slurm.py
 
 lint: setup
 	@$(BIN)/ruff check .
