@@ -86,7 +86,7 @@ def slurm(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
-def until(condition, seconds=60, what="it did not happen"):
+def until(condition, seconds=180, what="it did not happen"):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, what
@@ -136,7 +136,7 @@ class Beside(threading.Thread):
         except BaseException as error:
             self.error = error
 
-    def result(self, seconds=120):
+    def result(self, seconds=300):
         self.join(seconds)
         assert not self.is_alive(), "the sweep did not end"
         if self.error:
