@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test slurm lint setup clean
+.PHONY: demo test test-long test-slurm lint setup clean
 
 setup: .venv/.installed
 
@@ -24,8 +24,12 @@ demo: setup
 test: setup
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# Also the tests that take minutes each.
+test-long: export MIXLANG_TEST_LONG = 1
+test-long: test
+
 # Needs root, and Debian's slurmctld, slurmd, slurm-client, munge and slurm-wlm-basic-plugins.
-slurm: setup
+test-slurm: setup
 	@MIXLANG_TEST_SLURM=1 $(BIN)/python -m pytest tests/test_slurm.py
 
 lint: setup

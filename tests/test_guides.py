@@ -159,6 +159,7 @@ class Page:
         return done.stdout
 
 
+@pytest.mark.long
 def test_the_readme(around, tmp_path):
     (tmp_path / "start").mkdir()
     shutil.copy(ROOT / "Makefile", tmp_path / "start")
@@ -169,6 +170,7 @@ def test_the_readme(around, tmp_path):
     assert "as published" in said
 
 
+@pytest.mark.long
 def test_the_quickstart(around, tmp_path):
     (tmp_path / "start").mkdir()
     shutil.copy(ROOT / "Makefile", tmp_path / "start")
@@ -178,6 +180,7 @@ def test_the_quickstart(around, tmp_path):
     assert "from quickstart@v1 to quickstart@v2" in said
 
 
+@pytest.mark.long
 def test_the_registry_guide(published, around, tmp_path):
     root = tmp_path / "ws"
     shutil.copytree(published, root, symlinks=True)
@@ -193,6 +196,7 @@ def test_how_to_read_a_mixture(published, around, tmp_path):
     assert "compared with" in said
 
 
+@pytest.mark.long
 def test_the_guide_to_a_cluster(around, tmp_path):
     root = tmp_path / "ws"
     mixlang("init", str(root), cwd=tmp_path)

@@ -33,7 +33,7 @@ SLURM = {"time": "10", "warning": 30}
 def cluster(tmp_path_factory):
     """A Slurm of our own; skips, saying so, where it cannot be had."""
     if not os.environ.get("MIXLANG_TEST_SLURM"):
-        pytest.skip("SKIPPED FOR TIME: minutes of jobs through a real Slurm; 'make slurm' runs them")
+        pytest.skip("SKIPPED FOR TIME: minutes of jobs through a real Slurm; 'make test-slurm' runs them")
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
         why = f"no {', '.join(missing)}" if missing else "not root"
@@ -46,6 +46,13 @@ def cluster(tmp_path_factory):
     del os.environ["SLURM_CONF"]
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Jobs that are gone are given up sooner, and runs tried again sooner, than on a cluster."""
+    monkeypatch.setattr("runners.engines.slurm._GRACE", 1.0)
+    monkeypatch.setattr("runners.faults._BACKOFF", 0.5)
+
+
 @pytest.fixture(scope="module")
 def local(study, tmp_path_factory):
     """What the runs of the study come to on this machine, by key."""
@@ -53,7 +60,7 @@ def local(study, tmp_path_factory):
     return {row["key"]: row["losses"] for row in sweep(study, store, study[0].runs).execute()}
 
 
-def long_study(study, folder, budget=10_000):
+def long_study(study, folder, budget=6_000):
     """The study with one more run, long enough (a minute or so) to do something to its job meanwhile."""
     folder.mkdir()
     plan = json.loads(study[1].read_text())
@@ -249,12 +256,11 @@ def test_an_interrupt_leaves_jobs_and_detaching_does_not_wait(long_run, tmp_path
     assert losses(on_slurm(longer, store, longer[0].runs).execute()) == {run.key: expected}
 
 
-def test_a_run_its_disk_refuses_is_submitted_as_often_as_the_policy_says(study, local, tmp_path, monkeypatch):
+def test_a_run_its_disk_refuses_is_submitted_as_often_as_the_policy_says(study, local, tmp_path):
     store = fresh(study, tmp_path)
     runs = [run for run in study[0].runs if run.budget <= 480]
     disk = next(run for run in runs if run.kind == "single" and run.amounts["mri"] == 480)
     (store.folder(disk.key) / "reconstructions.npz").mkdir(parents=True)  # cannot be replaced by a file
-    monkeypatch.setattr("runners.faults._BACKOFF", 0.5)
     with pytest.raises(StageError, match=rf"1 of {len(runs)} runs failed.*could not write"):
         on_slurm(study, store, runs, retries=1).execute()
     tried = [path for path in (store.root / "jobs").iterdir() if disk.key in (path / "batches.json").read_text()]
