@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from mixlang.console import say
 from mixlang.errors import MixlangError, StageError
 from mixlang.files import atomic_open
+from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.schema import Launch
 from runners.branches import branches_of, sample_order
@@ -50,6 +51,15 @@ CHECKPOINT_COST = 0.01
 
 STOPPED = 128 + 15
 """Exit code of a run that SIGTERM ended after it left a checkpoint."""
+
+
+_MOST_READERS = 8
+"""Threads that read crops beside a GPU, at most: together they read as many as it takes of a small network's."""
+
+
+def _readers() -> int:
+    """Threads for this process to read crops with: its part of the cores."""
+    return max(1, min(_MOST_READERS, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 class Stopped(Exception):
@@ -103,7 +113,7 @@ class Trainer:
         self.model = MaskedAutoencoder(MAESize.of(plan.training["model"], plan.training["crop"]))
         self.wrapped, self.optimizer = self.accelerator.prepare(self.model, self._optimizer())
         self.order = sample_order(plan, run)
-        self.reader = CropReader(store, self.order.keys, plan.training["crop"])
+        self.reader = CropReader(store, self.order.keys, plan.training["crop"], 1 if on_cpu else _readers())
         self.steps = run.budget // self.recipe["batch_size"]
         self.losses = torch.zeros(self.steps, device=self.accelerator.device)
         self.step, self.seconds = 0, 0.0

@@ -320,6 +320,19 @@ def test_a_run_may_draw_from_more_volumes_than_files_it_may_open(tmp_path):
     assert np.array_equal(crops[:, 0, 0, 0], np.arange(150))
 
 
+def test_any_number_of_threads_reads_the_same_crops(tmp_path):
+    rng = np.random.default_rng(0)
+    keys = [f"{index:064x}" for index in range(5)]
+    for key in keys:
+        stored(tmp_path, key, rng.standard_normal((9, 8, 7)).astype(np.float16))
+    volumes, places, flips = rng.integers(0, 5, 37), rng.random((37, 3)), rng.random((37, 3)) < 0.5
+    expected = CropReader(tmp_path, keys, (4, 4, 4)).read(volumes, places, flips).copy()
+    for threads in (2, 3, 8):
+        reader = CropReader(tmp_path, keys, (4, 4, 4), threads)
+        for _ in range(3):
+            assert np.array_equal(reader.read(volumes, places, flips), expected)
+
+
 # Sampling
 
 

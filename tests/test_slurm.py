@@ -187,7 +187,7 @@ def test_a_requeued_job_goes_on(long_run, tmp_path):
 
 
 def test_a_job_over_its_time_limit_leaves_a_checkpoint_and_requeues_itself(study, tmp_path):
-    longer = long_study(study, tmp_path / "long", 30_000)
+    longer = long_study(study, tmp_path / "long", 20_000)
     store, run = fresh(longer, tmp_path), longer[0].runs[0]
     beside = Beside(on_slurm(longer, store, longer[0].runs, slurm={"time": "1", "warning": 50}))
     a_running_run(store, run)
@@ -341,7 +341,7 @@ def test_a_study_runs_detached_and_comes_to_what_it_comes_to_here(on_cluster, fi
 def test_a_ctrl_c_asks_whether_the_jobs_shall_go_on(on_cluster, answer, left):
     text = SMALL_SPEC.replace("[320, 480, 640, 960]", "[16k, 24k, 32k, 48k]").replace("[480]", "[16k]")
     (on_cluster / "specs/small.yaml").write_text(
-        text.replace("[1280]", "[64k]").replace("2000", "100k").replace("400", "40k")
+        text.replace("[1280]", "[64k]").replace("2000", "100k").replace("400", "40000")
     )
     pid, terminal = pty.fork()
     if pid == 0:
