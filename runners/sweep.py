@@ -124,8 +124,8 @@ class Sweep:
         under_way: dict[str, Run] = {}
         later: dict[str, float] = {}
         looked = time.monotonic()
-        previous = [(number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)]
         engine = self.engine = self._engine()
+        previous = [(number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
             while waiting or under_way:
                 self._refuse_to_go_on()
@@ -135,7 +135,9 @@ class Sweep:
                 if os.environ.get("MIXLANG_DETACH") and not waiting:
                     raise Detached(f"{self.title}: {engine.doing()}")
                 for ended in engine.poll(_POLL):
-                    run = under_way.pop(ended.run.key)
+                    run = under_way.pop(ended.run.key, None)
+                    if run is None:
+                        continue  # of jobs that were submitted for an earlier plan
                     again = self._settle(ended, attempts, clock)
                     if again is not None:
                         waiting[run.key], later[run.key] = run, time.monotonic() + again

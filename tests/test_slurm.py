@@ -151,8 +151,11 @@ class Beside(threading.Thread):
         return losses(self.rows)
 
 
-def test_runs_through_slurm_have_the_losses_of_runs_here(study, local, tmp_path):
+def test_runs_through_slurm_have_the_losses_of_runs_here(study, local, tmp_path, monkeypatch):
     store = fresh(study, tmp_path)
+    # As if submitted from within a job of other resources; srun refuses these together.
+    for name in ("SLURM_MEM_PER_CPU", "SLURM_MEM_PER_NODE", "SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_NNODES"):
+        monkeypatch.setenv(name, "3")
     job = on_slurm(study, store, study[0].runs)
     assert losses(job.execute()) == local
     (submission,) = (store.root / "jobs").iterdir()
@@ -237,6 +240,21 @@ def test_a_killed_submitter_finds_its_jobs_again(long_run, tmp_path, capsys):
     assert store.result(run.key)["resumed_at_step"] == 0  # it was never stopped
     assert "1 jobs of an earlier submission are taken over" in capsys.readouterr().err
     assert [path.name for path in (store.root / "jobs").glob("*/logs") if not list(path.glob(f"{job}*"))] == []
+
+
+def test_jobs_of_an_earlier_plan_are_left_alone(study, local, tmp_path):
+    longer = long_study(study, tmp_path / study[1].parent.name)  # of the same name as the study
+    store = fresh(study, tmp_path)
+    job = on_slurm(longer, store, longer[0].runs)
+    beside = Beside(job)
+    a_running_run(store, longer[0].runs[0])
+    job.stop = signal.SIGINT
+    with pytest.raises(Interrupted):
+        beside.result()
+    runs = [run for run in study[0].runs if run.budget == 960]
+    assert losses(on_slurm(study, store, runs).execute()) == {run.key: local[run.key] for run in runs}
+    squeue.cancel({name for name, _ in squeue.queue() or {}})
+    until(lambda: squeue.queue() == {})
 
 
 def test_an_interrupt_leaves_jobs_and_detaching_does_not_wait(long_run, tmp_path, monkeypatch):

@@ -6,10 +6,12 @@ jobs outlive whoever submitted them: another engine of the same study finds them
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,19 @@ _AGAIN = 30.0
 
 _UNREACHABLE = ("Unable to contact slurm controller", "Socket timed out", "temporarily", "Connection refused")
 """In what sbatch says when not the jobs are wrong but its controller is away."""
+
+_OF_A_JOB = (
+    "SLURM_JOB",
+    "SLURM_MEM",
+    "SLURM_CPU",
+    "SLURM_N",
+    "SLURM_TASK",
+    "SLURM_STEP",
+    "SLURM_GPU",
+    "SLURM_ARRAY",
+    "SRUN_",
+)
+"""Variables of a job's environment; SLURM_CONF, and what a user may set for sbatch, are not among them."""
 
 _MOST_JOBS = 1000
 """Jobs in an array at most, as Slurm's own default has it (MaxArraySize 1001)."""
@@ -283,7 +298,18 @@ def _array(submitit: Any, submission: Submission, launch: Launch, threads: int, 
         additional_parameters={"requeue": True, **({"mem": slurm.memory} if slurm.memory else {})},
         **{name: value for name, value in asked.items() if value is not None},
     )
-    return [job.job_id for job in executor.submit_array(tasks)]
+    with _outside_of_a_job():
+        return [job.job_id for job in executor.submit_array(tasks)]
+
+
+@contextlib.contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """What Slurm says of the job we may be in ourselves is nothing that the jobs we submit should inherit."""
+    inherited = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(_OF_A_JOB)}
+    try:
+        yield
+    finally:
+        os.environ.update(inherited)
 
 
 def _sbatch_said(error: Exception) -> str:
