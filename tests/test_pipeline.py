@@ -154,6 +154,7 @@ def test_a_clone_is_clean_and_retrains_nothing_without_a_store(study, tmp_path):
     assert results(clone) == {}
 
 
+@pytest.mark.long
 def test_another_full_run_gives_the_same_losses_and_shares(finished, tmp_path):
     root = tmp_path / "again"
     mixlang("init", str(root), cwd=tmp_path)

@@ -179,6 +179,7 @@ def test_a_run_that_is_missing_from_the_losses_is_said(version):
     assert problems(registry)["laws"] == ["laws cannot be checked: losses.csv lacks 1 of the 10 runs of plan.json"]
 
 
+@pytest.mark.long
 def test_the_plan_is_executed_again_and_a_false_loss_found(copied):
     registry = Registry(copied / "registry")
     folder = copied / "registry/small/v1"
@@ -259,6 +260,7 @@ def test_a_difference_says_which_input_moved_which_share(twice):
     assert same[-1] == "the same mixture from the same laws, losses and problem"
 
 
+@pytest.mark.long
 def test_other_runs_are_told_from_other_constraints(copied):
     edit(copied, "640, 960", "640, 800, 960")
     mixlang("run", "specs/small.yaml", cwd=copied)

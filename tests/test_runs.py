@@ -177,6 +177,7 @@ def test_two_processes_give_the_same_losses_up_to_the_order_of_sums(study, tmp_p
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.long
 def test_two_processes_stopped_on_the_way_give_the_bits_of_one_in_two_parts(study, tmp_path):
     """Halves are added in one order only, so here not even rounding may differ, however long the run."""
     run = study[0].run("mixture", {"ct": 2000, "mri": 1200}, 0)

@@ -71,7 +71,12 @@ def kill_the_command_alone(run, root):
 
 @pytest.mark.parametrize(
     ("stop", "code"),
-    [(kill_the_tree, -9), (interrupt_once, 130), (terminate_dvc_alone, 130), (kill_the_command_alone, -9)],
+    [
+        (kill_the_tree, -9),
+        (interrupt_once, 130),
+        pytest.param(terminate_dvc_alone, 130, marks=pytest.mark.long),
+        pytest.param(kill_the_command_alone, -9, marks=pytest.mark.long),
+    ],
     ids=lambda item: getattr(item, "__name__", ""),
 )
 def test_a_stopped_run_loses_nothing_and_leaves_nothing_training(workspace, stop, code):
@@ -107,6 +112,7 @@ def test_dvc_repro_alone_killed_leaves_nothing_training(workspace):
     wait_until_quiet(workspace)
 
 
+@pytest.mark.long
 def test_two_studies_run_at_once(workspace):
     text = SMALL_SPEC.replace("name: small", "name: other").replace("seeds: 1", "seeds: 2")
     (workspace / "specs" / "other.yaml").write_text(text)
