@@ -13,6 +13,7 @@ from mixlang.errors import MixlangError
 from mixlang.files import digest, read_json
 from mixlang.registry import Mixture, Registry
 from mixlang.registry.manifest import damage
+from mixlang.verify.measured import PUBLISHED, furthest, shares_trained, subjects
 from runners.publish import content_of, summary
 
 _SAME_SHARE = 2e-3
@@ -167,7 +168,8 @@ def _measurements(mixture: Mixture, check: Check) -> None:
     from mixlang.verify.objective import Objective
 
     verification = read_json(mixture.folder / "verification.json")
-    if mixture.facts["verified"] != summary(verification):
+    costs = read_json(mixture.folder / "problem.json")["costs"]
+    if mixture.facts["verified"] != summary(verification, costs):
         check.problems.append("mixture.yaml: 'verified' does not say what verification.json says")
     if not verification["runs"]:
         check.detail = "no budget was held out"
@@ -178,21 +180,33 @@ def _measurements(mixture: Mixture, check: Check) -> None:
             check.problems.append(f"verification.json: the losses of run {run['key'][:12]} are not those of losses.csv")
     rows = {(str(run["budget_asked"]), run["mixture"], run["seed"]): run["losses"] for run in verification["runs"]}
     solved = read_json(mixture.folder / "certificate.json")["holdout"]
-    for budget, rivals in verification["improvements"].items():
-        objective = Objective.of(list(mixture.shares), solved[budget])
+    for budget, subject, rivals in subjects(verification):
+        objective = Objective.of(list(mixture.shares), solved[str(budget)])
         values = {
             key[1:]: objective.value(np.array([losses[name] for name in mixture.shares]))
             for key, losses in rows.items()
-            if key[0] == budget
+            if key[0] == str(budget)
         }
         for kind, found in rivals.items():
             seeds = [seed for mixed, seed in values if mixed == kind]
-            mean = float(np.mean([values["allocated", seed] / values[kind, seed] - 1 for seed in seeds]))
+            mean = float(np.mean([values[subject, seed] / values[kind, seed] - 1 for seed in seeds]))
             if abs(mean - found["overall"]["mean"]) > _ROUNDING:
                 check.problems.append(
                     f"verification.json: the change from {kind} at {budget} is {mean:+.4f} by losses.csv"
                 )
+    check.problems += _other_shares(mixture, verification, costs)
     check.detail = f"{len(verification['runs'])} held-out runs, changes computed again from their losses"
+
+
+def _other_shares(mixture: Mixture, verification: dict[str, Any], costs: dict[str, float]) -> list[str]:
+    """Runs that are called those of the published shares and had others, beyond the rounding to whole samples."""
+    found = []
+    for budget in verification.get("published", {}):
+        trained = shares_trained(verification["runs"], int(budget), costs)[PUBLISHED]
+        name, apart = furthest(mixture.shares, trained)
+        if apart > len(mixture.shares) * max(costs.values()) / int(budget) + _ROUNDING:
+            found.append(f"verification.json: at {budget} the share of '{name}' is {apart:.4f} from the published one")
+    return found
 
 
 def read_losses(mixture: Mixture) -> list[dict[str, Any]]:

@@ -17,10 +17,12 @@ from mixlang.plan.build import Plan
 from mixlang.plan.design import whole_mixture
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.registry import Mixture, Registry
+from mixlang.registry.measured import headline_change
 from mixlang.registry.provenance import code_state, environment, git_state, hardware, hashes
 from mixlang.report.page import render_report
 from mixlang.spec.presets import resolved
 from mixlang.verify import headline
+from mixlang.verify.measured import ALLOCATED, shares_trained
 from runners.store import RunStore
 
 
@@ -48,7 +50,7 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
         "amounts": amounts,
         "predicted_losses": {name: float(f"{loss:.6g}") for name, loss in target["predicted"].items()},
         "laws": {name: law["family"] for name, law in laws["laws"].items()},
-        "verified": summary(verification),
+        "verified": summary(verification, allocation["costs"]),
         **({"downstream": downstream_facts(downstream)} if downstream["tasks"] else {}),
     }
     content = content_of(core, laws, losses, problem)
@@ -93,20 +95,23 @@ def content_of(core: dict[str, Any], laws: Any, losses: str, problem: Any) -> st
 def doubts(verified: dict[str, Any] | None) -> str:
     """Why a mixture is published as a candidate, for a person to vouch for; empty where its measurements speak for it.
 
-    They do where, at the largest held-out budget, it is shown to be better than proportional sampling (or, without that,
-    than the first rival) and is shown to be worse than no rival; with one seed the mean has to do.
+    They do where, at the largest held-out budget at which its own shares were trained, it is shown to be better than
+    proportional sampling (or, without that, than the first rival) and is shown to be worse than no rival; with one seed
+    the mean has to do.
     """
-    if verified is None or not verified["change"]:
+    found = headline_change(verified)
+    if found is None:
         return "nothing was measured at a held-out budget"
-    budget = max(verified["change"], key=int)
-    rivals = verified["change"][budget]
-    lost = [kind for kind, found in rivals.items() if (found["mean"] if found["low"] is None else found["low"]) > 0]
+    if not found.own:
+        return "its shares were not trained at a held-out budget, only those solved for the held-out budgets"
+    lost = [
+        kind for kind, change in found.changes.items() if (change["mean"] if change["low"] is None else change["low"]) > 0
+    ]
     if lost:
-        return f"at {int(budget):,} it was measured to be worse than {', '.join(lost)}"
-    usual = "proportional" if "proportional" in rivals else next(iter(rivals))
-    change = rivals[usual]
+        return f"at {found.budget:,} it was measured to be worse than {', '.join(lost)}"
+    change = found.changes[found.usual]
     shown = (change["mean"] if change["high"] is None else change["high"]) < 0
-    return "" if shown else f"at {int(budget):,} no gain over {usual} was shown"
+    return "" if shown else f"at {found.budget:,} no gain over {found.usual} was shown"
 
 
 def _lineage(registry: Registry, name: str, previous: list[int], laws: Any) -> dict[str, Any]:
@@ -132,10 +137,12 @@ def _settings(study: Study, runs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
+def summary(verification: dict[str, Any], costs: dict[str, float]) -> dict[str, Any] | None:
     """The verification in a few numbers and its findings in words, or None where nothing was held out.
 
-    Pearson r and the mean error are over the pairs in which the laws say anything (`pairs` of `held_out`).
+    Pearson r and the mean error are over the pairs in which the laws say anything (`pairs` of `held_out`). `published` are
+    changes from the rivals to the published shares, by held-out budget; `change` those to the mixture solved for that
+    budget, whose shares are `solved_shares`. Neither key nor shares are in versions of before published shares were measured.
     """
     if not verification["runs"]:
         return None
@@ -146,15 +153,34 @@ def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
         "mean_relative_error": round(known["mean_relative_error"], 4),
         "pairs": known["count"],
         "held_out": everything["count"],
-        "change": {
-            budget: {baseline: _rounded(found["overall"]) for baseline, found in baselines.items()}
-            for budget, baselines in verification["improvements"].items()
-        },
+        **_measured(verification, costs),
         "regret": {
             budget: {"rank": found["rank"], "of": len(found["objectives"]), **_rounded(found["corrected"] or {})}
             for budget, found in verification["regret"].items()
         },
         "findings": [found["says"] for found in verification["verdict"]],
+    }
+
+
+def _measured(verification: dict[str, Any], costs: dict[str, float]) -> dict[str, Any]:
+    def changes(key: str) -> dict[str, Any]:
+        return {
+            budget: {baseline: _rounded(found["overall"]) for baseline, found in baselines.items()}
+            for budget, baselines in verification[key].items()
+        }
+
+    if "published" not in verification:
+        return {"change": changes("improvements")}
+    solved = {
+        budget: shares_trained(verification["runs"], int(budget), costs)[ALLOCATED]
+        for budget in verification["improvements"]
+    }
+    return {
+        "published": changes("published"),
+        "change": changes("improvements"),
+        "solved_shares": {
+            budget: {name: round(share, 4) for name, share in shares.items()} for budget, shares in solved.items()
+        },
     }
 
 

@@ -1,4 +1,4 @@
-"""The runs that put a study to the proof: the allocated mixture, its rivals and a grid, at budgets never fitted."""
+"""The runs that put a study to the proof: the solved mixtures, their rivals and a grid, at budgets never fitted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mixlang.laws import Fit
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.design import whole_mixture
 from mixlang.verify import VERSION, Rival, agreement, improvement, regret, verdict
+from mixlang.verify.measured import ALLOCATED, PUBLISHED
 from mixlang.verify.objective import Objective
 
 Rows = Sequence[Mapping[str, Any]]
@@ -28,7 +29,9 @@ class Trial:
 
 
 def trials(plan: Plan, allocation: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Trial]:
-    """What is to be trained, budget by budget: allocation, rivals and, where there is one, the grid.
+    """What is to be trained, budget by budget: the mixtures solved, rivals and, where there is one, the grid.
+
+    The shares solved for the target are trained where `published` says; those solved for a holdout budget at that budget.
 
     Args:
         allocation: allocation.json; settings: settings/verify.json.
@@ -36,7 +39,8 @@ def trials(plan: Plan, allocation: Mapping[str, Any], settings: Mapping[str, Any
     found = []
     batch = plan.training["recipe"]["batch_size"]
     for budget, solved in allocation["holdout"].items():
-        rivals = {"allocated": solved["shares"]}
+        rivals = {PUBLISHED: allocation["target"]["shares"]} if int(budget) in published_at(allocation, settings) else {}
+        rivals |= {ALLOCATED: solved["shares"]}
         rivals |= {kind: solved["baselines"][kind]["shares"] for kind in settings["baselines"]}
         groups = ((rivals, settings["seeds"], False), (solved.get("grid", {}), settings["grid_seeds"], True))
         for mixtures, seeds, in_grid in groups:
@@ -46,6 +50,13 @@ def trials(plan: Plan, allocation: Mapping[str, Any], settings: Mapping[str, Any
                     run = plan.run(f"verify {mixture}", amounts, seed)
                     found.append(Trial(int(budget), mixture, in_grid, run))
     return found
+
+
+def published_at(allocation: Mapping[str, Any], settings: Mapping[str, Any]) -> set[int]:
+    """The holdout budgets at which the published shares are trained."""
+    budgets = {int(budget) for budget in allocation["holdout"]}
+    chosen = {"largest": {max(budgets, default=0)}, "all": budgets, "none": set()}[settings["published"]]
+    return chosen & budgets
 
 
 def verification(
@@ -74,19 +85,25 @@ def verification(
     if not table:
         return document
     document["agreement"] = agreement(table, laws)
-    document["improvements"], document["regret"] = {}, {}
+    document["published"], document["improvements"], document["regret"] = {}, {}, {}
     for budget, solved in allocation["holdout"].items():
         held = [row for row in table if row["budget_asked"] == int(budget)]
         objective = Objective.of(laws.names, solved)
-        ours = _losses(held, "allocated", laws)
+        ours = _losses(held, ALLOCATED, laws)
+        rivals = {name: Rival(_losses(held, name, laws), _amounts(held, name, laws)) for name in settings["baselines"]}
         document["improvements"][budget] = {
-            name: improvement(ours, Rival(_losses(held, name, laws), _amounts(held, name, laws)), laws, objective)
-            for name in settings["baselines"]
+            name: improvement(ours, rival, laws, objective) for name, rival in rivals.items()
         }
+        if int(budget) in published_at(allocation, settings):
+            published = _losses(held, PUBLISHED, laws)
+            document["published"][budget] = {
+                name: improvement(published, rival, laws, objective) for name, rival in rivals.items()
+            }
         if any(row["grid"] for row in held):
             seeds = min(settings["seeds"], settings["grid_seeds"])
             others = {row["mixture"]: _losses(held, row["mixture"], laws)[:seeds] for row in held}
-            del others["allocated"]
+            for name in (ALLOCATED, PUBLISHED):
+                others.pop(name, None)
             document["regret"][budget] = regret(ours[:seeds], others, objective)
     document["verdict"] = verdict(document, allocation)
     return document

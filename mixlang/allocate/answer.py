@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.baselines import baseline_shares
+from mixlang.allocate.binding import binding_in_words
+from mixlang.allocate.dropped import dropped
+from mixlang.allocate.feasible import nearest, violations
 from mixlang.allocate.grid import grid
 from mixlang.allocate.problem import Problem
 from mixlang.allocate.solve import Allocation, solve
@@ -41,9 +44,11 @@ def answer(
 
     Returns:
         What `Allocation.as_dict` says, and `measure` (what an objective of measured losses takes: `minimize`, `weights`,
-        `reference`), `baselines` (by name `shares`, `objective`, `predicted`, `feasible`, and `within_noise`: losses
-        whose difference to the allocation is smaller than their seed noise), `intervals` (see
-        `mixlang.allocate.uncertainty`), `structure` (see there), and `grid` (see there) where points are given.
+        `reference`), `baselines` (by name `shares`, `objective`, `predicted`, `feasible`, `breaks`: the constraints it
+        breaks, in words, and `within_noise`: losses whose difference to the allocation is smaller than their seed noise;
+        one that breaks any has the nearest mixture that breaks none beside it, see `nearest_to`), `intervals` (see
+        `mixlang.allocate.uncertainty`), `structure` and `dropped` (see there) and, where points are given, `grid` (see
+        there), and `binding`: a sentence for each constraint that holds the mixture back.
 
     Raises:
         InputError, SolveError: as `Problem.of` and `solve`.
@@ -52,13 +57,32 @@ def answer(
     best = solve(problem)
     rivals = _rivals(problem, settings, baselines, named or {})
     document = best.as_dict() | {"measure": _measure(problem)}
-    document["baselines"] = {name: _compared(problem, best, shares) for name, shares in rivals.items()}
+    document["binding"] = binding_in_words(document, settings)
+    rivals = _with_nearest(problem, rivals)
+    document["baselines"] = {name: _compared(problem, best, shares, settings) for name, shares in rivals.items()}
     if uncertain:
         document["intervals"] = intervals(problem, best.shares, rivals)
         document["structure"] = structure(problem, best.shares)
+        document["dropped"] = dropped(problem, best.shares)
     if points is not None:
         document["grid"] = grid(problem, best.shares, points)
     return document
+
+
+def nearest_to(name: str) -> str:
+    """What the nearest mixture to a baseline that keeps the constraints is called; no mixture of a user can be."""
+    return f"nearest to {name}"
+
+
+def _with_nearest(problem: Problem, rivals: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The rivals, each that breaks a constraint followed by the nearest mixture that breaks none."""
+    found: dict[str, Floats] = {}
+    for name, shares in rivals.items():
+        found[name] = shares
+        if not problem.allows(shares):
+            with contextlib.suppress(SolveError):  # without it the rival is shown as infeasible all the same
+                found[nearest_to(name)] = nearest(problem, shares)
+    return found
 
 
 def _measure(problem: Problem) -> dict[str, Any]:
@@ -110,7 +134,7 @@ def _best_single(problem: Problem) -> Floats:
     return alone[int(np.argmin([problem.value(shares) for shares in alone]))]
 
 
-def _compared(problem: Problem, best: Allocation, shares: Floats) -> dict[str, Any]:
+def _compared(problem: Problem, best: Allocation, shares: Floats, settings: Mapping[str, Any]) -> dict[str, Any]:
     fit = problem.fit
     predicted = fit.predict(problem.amounts(shares))[0]
     change = np.abs(best.losses / predicted - 1)
@@ -120,5 +144,6 @@ def _compared(problem: Problem, best: Allocation, shares: Floats) -> dict[str, A
         "objective": problem.value(shares),
         "predicted": dict(zip(fit.names, predicted.tolist(), strict=True)),
         "feasible": problem.allows(shares),
+        "breaks": violations(problem, shares, settings["constraints"]),
         "within_noise": [name for name, small in zip(fit.names, change < np.nan_to_num(noise), strict=True) if small],
     }

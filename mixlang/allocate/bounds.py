@@ -32,7 +32,8 @@ def bounds_of(
 ) -> tuple[Floats, Floats, dict[tuple[str, str], str]]:
     """Bounds on shares from the settings, what is available and the probed range, with the reason of each.
 
-    Without a bound of the user's a share stays at or above the smallest at which its law was observed.
+    Without a bound of the user's a share stays at or above the smallest at which its law was observed. Versions published
+    before there was a `floor` have none.
 
     Raises:
         SolveError: a domain whose bounds contradict each other.
@@ -46,6 +47,9 @@ def bounds_of(
         bound = constraints["share"].get(name, {"min": 0.0, "max": 1.0})
         lower[index], upper[index] = bound["min"], bound["max"]
         reasons["min", name], reasons["max", name] = "share minimum", "share maximum"
+        floor = constraints.get("floor", 0.0)
+        if floor > lower[index]:
+            lower[index], reasons["min", name] = floor, "floor"
         if available and available[name]["crops"] <= 0:
             upper[index], reasons["max", name] = 0.0, "nothing available"
         elif available and constraints["repetition"] is not None:

@@ -280,6 +280,7 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
         },
         "verify": {
             "baselines": [*dict.fromkeys(spec.verify.baselines), *spec.verify.mixtures],
+            "published": spec.verify.published,
             "seeds": spec.verify.seeds,
             "grid_seeds": spec.verify.grid.seeds,
         },

@@ -71,4 +71,6 @@ def held_out_work(spec: Spec) -> tuple[int, int]:
     verify, held = spec.verify, spec.budgets.holdout
     each = (1 + len(verify.baselines) + len(verify.mixtures)) * verify.seeds
     grid = verify.grid.count * verify.grid.seeds
-    return each * len(held) + grid, each * sum(held) + grid * min(held)
+    published = {"largest": [max(held)], "all": held, "none": []}[verify.published]
+    runs = each * len(held) + verify.seeds * len(published) + grid
+    return runs, each * sum(held) + verify.seeds * sum(published) + grid * min(held)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixlang.files import write_text
 from mixlang.registry.artifacts import ARTIFACTS, artifacts_text
+from mixlang.registry.measured import headline_change
 
 if TYPE_CHECKING:
     from mixlang.registry.store import Mixture, Registry
@@ -79,8 +80,8 @@ def _readme(found: Mapping[str, list[Mixture]], latest: Mapping[str, Mixture]) -
             ]
             lines.append(f"| {' | '.join(cell.replace('|', ' ') for cell in cells)} |")
     notes = (
-        "\nVerified: measured change of the objective at the largest held-out budget, with its 95 % interval; "
-        "negative is better.\n"
+        "\nShares: of the budget named, for which they were solved. Verified: measured change of the objective at the largest "
+        "held-out budget, with its 95 % interval, trained with these shares unless it says otherwise; negative is better.\n"
     )
     return _HEAD + ("\n".join(lines) + "\n" + notes if found else "Nothing is published yet.\n")
 
@@ -94,11 +95,10 @@ def _status(mixture: Mixture) -> str:
 
 def verified_in_words(verified: Mapping[str, Any] | None) -> str:
     """What held-out runs showed, in a few words: the change from proportional, or from the first baseline."""
-    if not verified or not verified.get("change"):
+    found = headline_change(verified)
+    if found is None:
         return "not measured"
-    budget = max(verified["change"], key=int)
-    baselines = verified["change"][budget]
-    kind = "proportional" if "proportional" in baselines else next(iter(baselines))
-    found = baselines[kind]
-    interval = "" if found["low"] is None else f" ({100 * found['low']:+.1f} to {100 * found['high']:+.1f} %)"
-    return f"{100 * found['mean']:+.1f} %{interval} against {kind} at {int(budget):,}"
+    change = found.changes[found.usual]
+    interval = "" if change["low"] is None else f" ({100 * change['low']:+.1f} to {100 * change['high']:+.1f} %)"
+    text = f"{100 * change['mean']:+.1f} %{interval} against {found.usual} at {found.budget:,}"
+    return text if found.own else f"{text}, not with these shares but with those solved for that budget"

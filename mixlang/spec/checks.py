@@ -29,7 +29,7 @@ _ROUNDING = 1e-12
 _FIXED_TOTAL = ("transfer_tilted", "additive", "exponential")
 """Laws that are convex only among mixtures of one total amount."""
 
-_TAKEN = ("allocated", "proportional", "uniform", "unimax", "best_single", "best_observed", "no_transfer")
+_TAKEN = ("published", "allocated", "proportional", "uniform", "unimax", "best_single", "best_observed", "no_transfer")
 """Names of mixtures that a study has anyway."""
 
 
@@ -211,10 +211,19 @@ def _design(spec: Spec, findings: _Findings) -> None:
 def _shares(spec: Spec, findings: _Findings) -> None:
     bounds, names = spec.constraints.share, _domain_names(findings.marked)
     path: Path_ = ("constraints", "share")
+    floor = spec.constraints.floor
     least = sum(bound.min for bound in bounds.values())
+    with_floor = sum(max(floor, bounds[name].min if name in bounds else 0.0) for name in names)
     if least > 1 + _ROUNDING:
         message = f"the minimum shares sum to {least:g}, more than 1"
         findings.error("MX0216", path, message, "lower some of them", key=True)
+    elif names and with_floor > 1 + _ROUNDING:
+        message = f"with a floor of {floor:g} for each of {len(names)} domains the minimum shares sum to {with_floor:g}"
+        findings.error("MX0216", ("constraints", "floor"), message, "lower the floor")
+    for name, bound in bounds.items():
+        if floor > bound.max:
+            message = f"the largest share of '{name}', {bound.max:g}, is below the floor of {floor:g}"
+            findings.error("MX0216", (*path, name, "max"), message, "raise it, or lower constraints.floor")
     most = sum(bounds[name].max if name in bounds else 1.0 for name in names)
     if names and most < 1 - _ROUNDING:
         message = f"the maximum shares sum to {most:g}, so the budget cannot be filled"

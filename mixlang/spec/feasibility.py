@@ -49,6 +49,16 @@ def infeasible(spec: Spec, crops: Mapping[str, float]) -> list[Finding]:
             )
             help = "lower the minimum or raise constraints.repetition"
             found.append(("MX0304", ("constraints", "share", name, "min"), message, help))
+    floor = spec.constraints.floor
+    short = [name for name in caps if floor * budget / costs[name] > caps[name] * (1 + 1e-9)]
+    if short:
+        name = min(short, key=lambda item: caps[item] * costs[item])
+        message = (
+            f"a floor of {floor:g} is {floor * budget / costs[name]:,.0f} samples, but '{name}' gives at most "
+            f"{caps[name]:,.0f} at repetition {repetition:g}"
+        )
+        help = f"lower the floor to {caps[name] * costs[name] / budget:.2g} or less, or raise constraints.repetition"
+        found.append(("MX0304", ("constraints", "floor"), message, help))
     return found
 
 

@@ -427,6 +427,9 @@ class Constraints(Section):
         8,
         "times",
     )
+    floor: Share = _key(
+        0.0, "Smallest share of every domain, so that none is left with next to nothing.", 0.01, "fraction of the budget"
+    )
     share: dict[str, ShareBounds] = _key({}, "Bounds on shares, by domain.", {"pet": {"min": 0.05}})
     group: dict[Name, GroupBounds] = _key(
         {},
@@ -459,6 +462,12 @@ class Verify(Section):
         {"habit": {"ct": 0.7, "mri": 0.2, "pet": 0.1}},
         "fraction of the budget",
         max_length=32,
+    )
+    published: Literal["largest", "all", "none"] = _key(
+        "largest",
+        "Holdout budgets at which the published shares are trained, those solved for the target: the largest one, all, or "
+        "none. At every holdout budget the mixture solved for that very budget is trained too.",
+        "all",
     )
     grid: Grid = _section()
     seeds: int = _key(

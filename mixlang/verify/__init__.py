@@ -5,7 +5,7 @@ from mixlang.verify.improvement import Rival, improvement
 from mixlang.verify.regret import regret
 from mixlang.verify.verdict import verdict
 
-VERSION = 4
+VERSION = 5
 """Of verification.json; raised when what it holds changes."""
 
 __all__ = ["VERSION", "Rival", "agreement", "headline", "improvement", "regret", "verdict"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mixlang.verify.agreement import headline
+from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, furthest, listed, shares_trained, subjects
 
 _SMALL = 0.01
 """Gains below this part of the objective are not worth a mixture of one's own."""
@@ -15,36 +16,78 @@ def verdict(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[
     """Findings of a verification, the most important first.
 
     Args:
-        document: verification.json with its improvements, regret and agreement; allocation: allocation.json.
+        document: verification.json with its comparisons, regret and agreement; allocation: allocation.json.
 
     Returns:
-        For each finding `about` (gain, rival, weakest, regret, prediction), `finding` (better, worse, open, none, held,
-        missed) and `says`, a sentence.
+        For each finding `about` (gain, shares, rival, weakest, regret, prediction), `finding` (better, worse, open, none,
+        held, missed, note) and `says`, a sentence.
     """
     found = []
     if _nothing_to_gain(document, allocation):
-        found.append(
-            {
-                "about": "gain",
-                "finding": "none",
-                "says": "There is nothing to gain here: neither the laws nor the measurements tell the allocated mixture "
-                "from proportional sampling"
-                + (", whose shares lie in the intervals of all optimal ones" if _within(allocation) else "")
-                + ". Train on what there is.",
-            }
-        )
-    for budget, rivals in document["improvements"].items():
-        found += [_against(int(budget), name, change) for name, change in rivals.items()]
-        found.append(_weakest(int(budget), rivals))
+        found.append({"about": "gain", "finding": "none", "says": _advice(allocation)})
+    told: list[tuple[int, Mapping[str, float]]] = []
+    for budget, mixture, rivals in subjects(document):
+        trained = shares_trained(document["runs"], budget, allocation["costs"])[mixture]
+        if any(at == budget and alike(trained, shares) for at, shares in told):
+            continue  # the mixture solved for this budget is the published one
+        told.append((budget, trained))
+        found.append(_trained(budget, mixture, trained, allocation["target"]["shares"]))
+        found += [_against(budget, mixture, name, change) for name, change in rivals.items()]
+        found.append(_weakest(budget, mixture, rivals))
+    if not document["published"]:
+        found.insert(len(found) and found[0]["about"] == "gain", _unmeasured(document))
     found += [_regret(int(budget), entry) for budget, entry in document["regret"].items()]
     return [*found, _prediction(document["agreement"])]
 
 
+def _trained(budget: int, mixture: str, trained: Mapping[str, float], published: Mapping[str, float]) -> dict[str, str]:
+    """With which shares the figures that follow were measured, and how far those are from the published ones."""
+    says = f"Measured at {budget:,} samples, {_named(mixture, budget)}: {listed(trained)}."
+    if mixture == ALLOCATED:
+        name, apart = furthest(trained, published)
+        says += (
+            f" These are not the published shares: {name} has {100 * published[name]:.1f} % there, {100 * apart:.1f} points "
+            "away."
+            if not alike(trained, published)
+            else " They are the published shares within half a point."
+        )
+    return {"about": "shares", "finding": "note", "says": says}
+
+
+def _unmeasured(document: Mapping[str, Any]) -> dict[str, str]:
+    budget = max(int(budget) for budget in document["improvements"])
+    seeds = len({run["seed"] for run in document["runs"] if run["mixture"] == ALLOCATED})
+    says = (
+        "No run was trained with the published shares: what was measured are the mixtures solved for the held-out budgets. To "
+        f"measure the published shares, set verify: {{published: largest}} and run again: {seeds} runs of {budget:,} samples."
+    )
+    return {"about": "shares", "finding": "open", "says": says}
+
+
+def _named(mixture: str, budget: int) -> str:
+    return "the published shares" if mixture == PUBLISHED else f"the mixture solved for {budget:,} samples"
+
+
+def _advice(allocation: Mapping[str, Any]) -> str:
+    """What to train on where there is nothing to gain: proportional sampling, or what the constraints leave of it."""
+    says = (
+        "There is nothing to gain here: neither the laws nor the measurements tell the solved mixture from proportional "
+        "sampling"
+    )
+    says += ", whose shares are inside the intervals of all optimal ones" if _within(allocation) else ""
+    target = allocation["target"]
+    proportional = target["baselines"]["proportional"]
+    if proportional["feasible"]:
+        return f"{says}. Train on what there is."
+    broken = "; ".join(proportional.get("breaks") or ["it breaks the constraints"])
+    says += f". At {target['budget']:,.0f} samples proportional sampling is not allowed, though: {broken}."
+    instead = target["baselines"].get("nearest to proportional")
+    return says + (f" The nearest mixture that is: {listed(instead['shares'])}." if instead else "")
+
+
 def _nothing_to_gain(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> bool:
     """Whether proportional sampling was measured and no gain over it is shown, predicted or measured."""
-    rivals = [
-        found["proportional"]["overall"] for found in document["improvements"].values() if "proportional" in found
-    ]
+    rivals = [found["proportional"]["overall"] for _, _, found in subjects(document) if "proportional" in found]
     if not rivals or any(change["low"] is None for change in rivals):
         return False
     target = allocation["target"]
@@ -69,7 +112,7 @@ def finding(change: Mapping[str, Any]) -> str:
     return "better" if change["high"] < 0 else "worse" if change["low"] > 0 else "open"
 
 
-def _against(budget: int, name: str, change: Mapping[str, Any]) -> dict[str, str]:
+def _against(budget: int, mixture: str, name: str, change: Mapping[str, Any]) -> dict[str, str]:
     overall, kind = change["overall"], finding(change["overall"])
     size = f"{abs(overall['mean']):.1%} {'below' if overall['mean'] < 0 else 'above'}"
     words = {"better": "better", "worse": "worse", "open": "no difference shown"}
@@ -77,7 +120,7 @@ def _against(budget: int, name: str, change: Mapping[str, Any]) -> dict[str, str
         sure = "one seed, so nobody knows whether that means anything"
     else:
         sure = f"95 % interval {overall['low']:+.1%} to {overall['high']:+.1%} over {overall['seeds']} seeds: {words[kind]}"
-    says = f"At {budget:,} samples the allocated mixture's objective is {size} that of {name} ({sure})."
+    says = f"At {budget:,} samples the measured objective of {_named(mixture, budget)} is {size} that of {name} ({sure})."
     times = change["data"]["objective"]
     if kind == "better" and times is not None:
         needed = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
@@ -85,20 +128,26 @@ def _against(budget: int, name: str, change: Mapping[str, Any]) -> dict[str, str
     return {"about": "rival", "finding": kind, "says": says}
 
 
-def _weakest(budget: int, rivals: Mapping[str, Any]) -> dict[str, str]:
+def _weakest(budget: int, mixture: str, rivals: Mapping[str, Any]) -> dict[str, str]:
     """The domain that gained least over proportional sampling, or over the first rival."""
     rival = "proportional" if "proportional" in rivals else next(iter(rivals))
     domains = rivals[rival]["domains"]
     name = max(domains, key=lambda item: domains[item]["mean"])
     change = domains[name]
     sure = "" if change["low"] is None else f" (95 % interval {change['low']:+.1%} to {change['high']:+.1%})"
-    says = f"The weakest domain at {budget:,} samples is {name}: its loss changes by {change['mean']:+.1%}{sure} against {rival}."
+    says = (
+        f"The weakest domain of {_named(mixture, budget)} at {budget:,} samples is {name}: its measured loss changes by "
+        f"{change['mean']:+.1%}{sure} against {rival}."
+    )
     return {"about": "weakest", "finding": finding(change), "says": says}
 
 
 def _regret(budget: int, entry: Mapping[str, Any]) -> dict[str, str]:
     count = len(entry["objectives"])
-    says = f"Of {count} mixtures trained at {budget:,} samples the allocated one ranks {entry['rank']}."
+    says = (
+        f"Of {count} mixtures trained at {budget:,} samples {_named(ALLOCATED, budget)} ranks {entry['rank']} by its measured "
+        "objective."
+    )
     fair = entry["corrected"]
     if fair is None:
         says += f" It is {entry['to_best']['mean']:+.1%} from the best other ({entry['best']}), with one seed."

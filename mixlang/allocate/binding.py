@@ -1,0 +1,44 @@
+"""The constraints that hold a mixture back, in words, with what loosening each is worth. Needs no solver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_POINT = 0.01
+"""A point of share."""
+
+
+def binding_in_words(solved: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """A sentence for each binding constraint, the dearest first.
+
+    Args:
+        solved: an allocation document, of which `certificate.active`, `objective` and `budget` are read.
+        settings: what the problem was made from: `constraints`, `available`, `costs`.
+    """
+    active = sorted(solved["certificate"]["active"], key=lambda item: -item["price"])
+    return [_sentence(item, solved, settings) for item in active]
+
+
+def _sentence(item: Mapping[str, Any], solved: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    name, why, share = item["domain"], item["why"], item["share"]
+    change = item["price"] / solved["objective"]
+    a_point = percent(_POINT * change)
+    if item["side"] == "min":
+        held = f"{name} is held up at {share:.2%} by its {why}"
+        return f"{held}; one point less would lower the predicted objective by about {a_point}."
+    held = f"{name} is held down at {share:.2%} by its {why}"
+    if why != "repetition cap":
+        return f"{held}; one point more would lower the predicted objective by about {a_point}."
+    cap, there = settings["constraints"]["repetition"], settings["available"][name]
+    held += f" ({cap:g} times each distinct crop; {there['volumes']:,} volumes)"
+    says = f"{held}; one point more would lower the predicted objective by about {a_point}"
+    if there["volumes"]:
+        volume = cap * there["crops"] / there["volumes"] * settings["costs"][name] / solved["budget"]
+        says += f", one more volume by {percent(volume * change)}"
+    return f"{says}."
+
+
+def percent(change: float) -> str:
+    """A small relative change in percent, with two figures."""
+    return f"{100 * change:.2g} %" if change >= 1e-6 else "less than 0.0001 %"

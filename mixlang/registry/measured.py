@@ -1,0 +1,43 @@
+"""What a published version says was measured, and with which shares: its own, or those solved for a held-out budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The measurement a version is judged by.
+
+    Attributes:
+        budget: samples of the runs.
+        own: whether the runs had the version's own shares; else they had those solved for the held-out budget.
+        changes: of the objective from each rival, by its name; negative is better.
+        shares: what the runs had where that were not the version's own shares; None where it was not recorded.
+    """
+
+    budget: int
+    own: bool
+    changes: Mapping[str, Mapping[str, Any]]
+    shares: Mapping[str, float] | None = None
+
+    @property
+    def usual(self) -> str:
+        """The rival that counts most: proportional sampling, or the first one."""
+        return "proportional" if "proportional" in self.changes else next(iter(self.changes))
+
+
+def headline_change(verified: Mapping[str, Any] | None) -> Headline | None:
+    """Of what mixture.yaml says under `verified`: at the largest budget at which the published shares were trained; where
+    they never were, at the largest at which others were."""
+    if not verified:
+        return None
+    if verified.get("published"):
+        budget = max(verified["published"], key=int)
+        return Headline(int(budget), True, verified["published"][budget])
+    if not verified.get("change"):
+        return None
+    budget = max(verified["change"], key=int)
+    return Headline(int(budget), False, verified["change"][budget], verified.get("solved_shares", {}).get(budget))
