@@ -1,8 +1,7 @@
-"""What a plan amounts to before it runs, and what a study found after."""
+"""What a plan amounts to before it runs."""
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +12,7 @@ from mixlang.hardware import cores
 from mixlang.plan.changes import Before, Reasons, grouped, touched
 from mixlang.plan.cost import flops_per_sample
 from mixlang.plan.pipeline import READS, SETTINGS, STAGES, WRITES
-from mixlang.plan.workspace import Study, Workspace
+from mixlang.plan.workspace import Study
 from mixlang.spec.quantities import show_bytes
 from mixlang.spec.site import launch_here
 from runners.compiler import CompiledStudy
@@ -139,43 +138,3 @@ def _show_reasons(found: dict[str, Any]) -> None:
         print(f"  ... and {len(reasons) - _SHOWN} more reasons (--format json lists every run)")
     if found["no_longer_planned"]:
         print(f"  {found['no_longer_planned']:6} of the last plan are no longer needed; their results are kept")
-
-
-def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:
-    """Print the published mixture beside proportional, with measured losses."""
-    allocation, verification = read_json(study.file("allocation.json")), read_json(study.file("verification.json"))
-    published = read_json(study.file("published.json"))
-    names, target = allocation["domains"], allocation["target"]
-    print()
-    print(f"{published['name']}@v{published['version']}: shares of a budget of {target['budget']:,.0f} samples")
-    print(f"  {'':22}" + "".join(f"{name:>12}" for name in names))
-    mixtures = {"allocated": target["shares"]}
-    mixtures |= {kind: found["shares"] for kind, found in target["baselines"].items()}
-    for mixture, shares in mixtures.items():
-        print(f"  {mixture:22}" + "".join(f"{shares[name]:12.1%}" for name in names))
-    for budget, baselines in verification.get("improvements", {}).items():
-        print(f"\nmeasured losses at the held-out budget of {int(budget):,} samples (mean over seeds)")
-        for mixture in ("allocated", *baselines):
-            rows = [r for r in verification["runs"] if r["budget_asked"] == int(budget) and r["mixture"] == mixture]
-            means = [sum(row["losses"][name] for row in rows) / len(rows) for name in names]
-            print(f"  {mixture:22}" + "".join(f"{mean:12.4f}" for mean in means))
-        for kind, found in baselines.items():
-            changes = "".join(f"{found['domains'][name]['mean']:+12.1%}" for name in names)
-            print(f"  {'against ' + kind:22}{changes}   objective {_interval(found['overall'])}")
-    if verification.get("verdict"):
-        print("\nwhat it means")
-    for finding in verification.get("verdict", []):
-        print(textwrap.fill(finding["says"], 118, initial_indent="  - ", subsequent_indent="    "))
-    for name, task in read_json(study.file("downstream.json"))["tasks"].items():
-        print(f"\n{name} ({task['kind']} of {task['domain']})")
-        for sentence in task["sentences"]:
-            print(f"  {sentence}")
-    print(f"\nreport:  {study.file('report.html')}")
-    print(f"version: {workspace.registry / published['name'] / ('v' + str(published['version']))}")
-    print(f"took {duration(seconds)}")
-
-
-def _interval(found: dict[str, Any]) -> str:
-    if found["low"] is None:
-        return f"{found['mean']:+.1%} (one seed)"
-    return f"{found['mean']:+.1%} (95 % interval {found['low']:+.1%} to {found['high']:+.1%}, {found['seeds']} seeds)"

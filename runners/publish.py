@@ -22,7 +22,6 @@ from mixlang.registry.provenance import code_state, environment, git_state, hard
 from mixlang.report.page import render_report
 from mixlang.spec.presets import resolved
 from mixlang.verify import headline
-from mixlang.verify.measured import ALLOCATED, shares_trained
 from runners.store import RunStore
 
 
@@ -50,7 +49,7 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
         "amounts": amounts,
         "predicted_losses": {name: float(f"{loss:.6g}") for name, loss in target["predicted"].items()},
         "laws": {name: law["family"] for name, law in laws["laws"].items()},
-        "verified": summary(verification, allocation["costs"]),
+        "verified": summary(verification),
         **({"downstream": downstream_facts(downstream)} if downstream["tasks"] else {}),
     }
     content = content_of(core, laws, losses, problem)
@@ -105,7 +104,9 @@ def doubts(verified: dict[str, Any] | None) -> str:
     if not found.own:
         return "its shares were not trained at a held-out budget, only those solved for the held-out budgets"
     lost = [
-        kind for kind, change in found.changes.items() if (change["mean"] if change["low"] is None else change["low"]) > 0
+        kind
+        for kind, change in found.changes.items()
+        if (change["mean"] if change["low"] is None else change["low"]) > 0
     ]
     if lost:
         return f"at {found.budget:,} it was measured to be worse than {', '.join(lost)}"
@@ -137,12 +138,12 @@ def _settings(study: Study, runs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary(verification: dict[str, Any], costs: dict[str, float]) -> dict[str, Any] | None:
+def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
     """The verification in a few numbers and its findings in words, or None where nothing was held out.
 
     Pearson r and the mean error are over the pairs in which the laws say anything (`pairs` of `held_out`). `published` are
     changes from the rivals to the published shares, by held-out budget; `change` those to the mixture solved for that
-    budget, whose shares are `solved_shares`. Neither key nor shares are in versions of before published shares were measured.
+    budget, whose shares verification.json has. Versions of before published shares were measured have no `published`.
     """
     if not verification["runs"]:
         return None
@@ -153,7 +154,7 @@ def summary(verification: dict[str, Any], costs: dict[str, float]) -> dict[str, 
         "mean_relative_error": round(known["mean_relative_error"], 4),
         "pairs": known["count"],
         "held_out": everything["count"],
-        **_measured(verification, costs),
+        **_measured(verification),
         "regret": {
             budget: {"rank": found["rank"], "of": len(found["objectives"]), **_rounded(found["corrected"] or {})}
             for budget, found in verification["regret"].items()
@@ -162,7 +163,7 @@ def summary(verification: dict[str, Any], costs: dict[str, float]) -> dict[str, 
     }
 
 
-def _measured(verification: dict[str, Any], costs: dict[str, float]) -> dict[str, Any]:
+def _measured(verification: dict[str, Any]) -> dict[str, Any]:
     def changes(key: str) -> dict[str, Any]:
         return {
             budget: {baseline: _rounded(found["overall"]) for baseline, found in baselines.items()}
@@ -171,16 +172,9 @@ def _measured(verification: dict[str, Any], costs: dict[str, float]) -> dict[str
 
     if "published" not in verification:
         return {"change": changes("improvements")}
-    solved = {
-        budget: shares_trained(verification["runs"], int(budget), costs)[ALLOCATED]
-        for budget in verification["improvements"]
-    }
     return {
         "published": changes("published"),
         "change": changes("improvements"),
-        "solved_shares": {
-            budget: {name: round(share, 4) for name, share in shares.items()} for budget, shares in solved.items()
-        },
     }
 
 
@@ -200,7 +194,8 @@ def downstream_facts(document: dict[str, Any]) -> dict[str, Any]:
                 mean = item[score]["mean"]
                 scores.setdefault(item["mode"], {})[item["encoder"]] = None if mean is None else round(mean, 4)
         tasks[name] = {"kind": task["kind"], "domain": task["domain"], score: scores, "said": task["sentences"]}
-    return {"budget": document["budget"], "said": document["sentences"], "tasks": tasks}
+    whose = {"mixtures": document["mixtures"]} if "mixtures" in document else {}
+    return {"budget": document["budget"], **whose, "said": document["sentences"], "tasks": tasks}
 
 
 def losses_csv(domains: list[str], rows: list[dict[str, Any]]) -> str:

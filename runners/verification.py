@@ -39,7 +39,9 @@ def trials(plan: Plan, allocation: Mapping[str, Any], settings: Mapping[str, Any
     found = []
     batch = plan.training["recipe"]["batch_size"]
     for budget, solved in allocation["holdout"].items():
-        rivals = {PUBLISHED: allocation["target"]["shares"]} if int(budget) in published_at(allocation, settings) else {}
+        rivals = (
+            {PUBLISHED: allocation["target"]["shares"]} if int(budget) in published_at(allocation, settings) else {}
+        )
         rivals |= {ALLOCATED: solved["shares"]}
         rivals |= {kind: solved["baselines"][kind]["shares"] for kind in settings["baselines"]}
         groups = ((rivals, settings["seeds"], False), (solved.get("grid", {}), settings["grid_seeds"], True))

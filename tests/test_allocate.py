@@ -1,5 +1,6 @@
 """Allocations against independent answers: another solver, a grid, arithmetic by hand."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from worlds import NAMES, random_fit, settings_of, table, theta_of
 from mixlang.allocate import Problem, answer, baseline_shares, path, smallest_budget, solve
 from mixlang.allocate.cones import Cones
 from mixlang.allocate.descent import descend
+from mixlang.allocate.feasible import nearest
 from mixlang.allocate.problem import tail_mean
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import FAMILIES, Fit, FittedLaw, Law, fit_laws
@@ -248,6 +250,66 @@ def test_a_repetition_cap_is_in_units_of_what_there_is(fit):
     assert problem.reasons["max", "pet"] == "repetition cap"
 
 
+def test_what_one_more_volume_is_worth_is_what_solving_with_it_gives(fit):
+    """The sentence's two prices against two solves with a little more."""
+
+    def at(volumes, repetition=2.0):
+        # relative to specialists: proportional sampling, the usual reference, itself moves with the volumes
+        asked = settings_of(constraints__repetition=repetition, objective__relative_to="specialist")
+        asked["available"] |= {name: {"volumes": 9000, "crops": 90_000} for name in ("ct", "mri")}
+        asked["available"] |= {"pet": {"volumes": volumes, "crops": 4 * volumes}}
+        return answer(fit, asked, 6000, ["uniform"], uncertain=False)
+
+    found, more = at(100), at(101)
+    (says,) = found["binding"]
+    assert says.startswith("pet is held down at 13.33% by its repetition cap (2 times each distinct crop; 100 volumes)")
+    told = float(re.search(r"one more volume by ([0-9.e-]+) %", says)[1]) / 100
+    assert told == pytest.approx(1 - more["objective"] / found["objective"], rel=0.2)
+    point = float(re.search(r"one point more .* by about ([0-9.e-]+) %", says)[1]) / 100
+    wider = at(100, repetition=2.0 * 0.1343333 / 0.1333333)  # a tenth of a point: the price holds for small changes
+    assert point / 10 == pytest.approx(1 - wider["objective"] / found["objective"], rel=0.2)
+
+
+def test_a_floor_is_below_every_domain_and_is_the_reason_given(fit):
+    asked = settings_of(constraints__floor=0.2, constraints__share={"pet": {"min": 0.25, "max": 1.0}})
+    problem = Problem.of(fit, asked, 6000)
+    assert problem.lower == pytest.approx([0.2, 0.2, 0.25])
+    assert problem.reasons["min", "ct"] == "floor"
+    assert problem.reasons["min", "pet"] == "share minimum"
+
+
+# Next to nothing
+
+
+def test_a_domain_with_next_to_nothing_is_told_with_what_keeping_it_costs(fit):
+    free = {name: {"min": 0.0, "max": 1.0} for name in NAMES}
+    asked = settings_of(constraints__share=free, objective__weights={"ct": 1.0, "mri": 1.0, "pet": 0.0})
+    found = answer(fit, asked, 6000, ["uniform"])
+    assert found["shares"]["pet"] < 0.005
+    kept = answer(fit, settings_of(constraints__share=free | {"pet": {"min": 0.01, "max": 1.0}},
+                                   objective__weights=asked["objective"]["weights"]), 6000, ["uniform"], uncertain=False)  # fmt: skip
+    cost = found["dropped"]["domains"]["pet"]["cost"]
+    assert cost == pytest.approx(kept["objective"] / found["objective"] - 1, abs=1e-7)
+    assert cost > 0
+    (says,) = found["dropped"]["says"]
+    assert says.startswith("pet gets 0.0% of the budget, next to nothing.")
+    assert "constraints: {share: {pet: {min: 0.01}}}" in says
+
+
+def test_several_dropped_domains_are_priced_together_and_offered_a_floor(fit):
+    free = {name: {"min": 0.0, "max": 1.0} for name in NAMES}
+    weights = {"ct": 0.0, "mri": 0.0, "pet": 1.0}
+    found = answer(fit, settings_of(constraints__share=free, objective__weights=weights), 6000, ["uniform"])
+    assert set(found["dropped"]["domains"]) == {"ct", "mri"}
+    each = [entry["cost"] for entry in found["dropped"]["domains"].values()]
+    assert found["dropped"]["together"] >= max(each) > 0
+    assert "constraints: {floor: 0.01}" in found["dropped"]["says"][-1]
+
+
+def test_an_answer_that_drops_nobody_says_nothing_of_it(whole):
+    assert whole["dropped"] == {}
+
+
 # What has no answer
 
 
@@ -408,8 +470,54 @@ def test_an_answer_has_rivals_intervals_and_structure(fit, whole):
 def test_a_baseline_outside_the_constraints_is_marked(fit):
     asked = settings_of(constraints__share={"pet": {"min": 0.5, "max": 1.0}})
     found = answer(fit, asked, 6000, ["proportional"], uncertain=False)
-    assert not found["baselines"]["proportional"]["feasible"]
+    proportional, instead = found["baselines"]["proportional"], found["baselines"]["nearest to proportional"]
+    assert not proportional["feasible"]
+    assert proportional["breaks"] == [f"pet {proportional['shares']['pet']:.1%} is below its share minimum of 50.0%"]
+    assert instead["feasible"]
+    assert instead["breaks"] == []
     assert "intervals" not in found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_nearest_mixture_is_the_one_another_solver_finds(fit, seed):
+    rng = np.random.default_rng(seed)
+    low = rng.dirichlet(np.ones(3)) * 0.3
+    bounds = {name: {"min": float(low[i]), "max": float(low[i] + 0.5)} for i, name in enumerate(NAMES)}
+    group = {"both": {"members": ["ct", "pet"], "min": 0.0, "max": float(low[0] + low[2] + 0.35)}}
+    problem = Problem.of(fit, settings_of(constraints__share=bounds, constraints__group=group), 6000)
+    aim = rng.dirichlet(np.full(3, 0.4))
+    found = nearest(problem, aim)
+    assert problem.allows(found)
+
+    def distance(shares):
+        return float(np.sum(shares * np.log(np.maximum(shares, 1e-300) / aim)))
+
+    best = minimize(
+        distance, (problem.lower + problem.upper) / 2, method="SLSQP", bounds=list(zip(problem.lower, problem.upper, strict=True)),
+        constraints=[{"type": "eq", "fun": lambda y: y.sum() - 1},
+                     {"type": "ineq", "fun": lambda y: problem.groups[0].upper - y[0] - y[2]}],
+        options={"ftol": 1e-13, "maxiter": 500},
+    )  # fmt: skip
+    assert distance(found) == pytest.approx(distance(best.x), abs=1e-6)
+    assert found == pytest.approx(best.x, abs=1e-3)
+
+
+def test_a_cap_moves_what_is_left_over_in_proportion(fit):
+    """By hand: 60/30/10 with 60 capped at 40 leaves 60 for 30:10."""
+    asked = settings_of(constraints__share={name: {"min": 0.0, "max": 0.4 if name == "ct" else 1.0} for name in NAMES})
+    assert nearest(Problem.of(fit, asked, 6000), np.array([0.6, 0.3, 0.1])) == pytest.approx(
+        [0.4, 0.45, 0.15], abs=1e-5
+    )
+
+
+def test_a_cap_by_repetition_says_how_often_a_crop_would_be_shown(fit):
+    asked = settings_of(constraints__repetition=2.0)
+    asked["available"] = {name: {"volumes": 9000, "crops": 90_000} for name in NAMES}
+    asked["available"] |= {"pet": {"volumes": 100, "crops": 400}}
+    found = answer(fit, asked, 6000, ["uniform"], uncertain=False)
+    assert found["baselines"]["uniform"]["breaks"] == [
+        "pet 33.3% is above its repetition cap of 13.3% (it would show each distinct crop 5 times, and 2 are allowed)"
+    ]
 
 
 def test_differences_below_seed_noise_are_marked(fit):

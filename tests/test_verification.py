@@ -65,7 +65,12 @@ def test_every_mixture_is_trained_as_often_as_asked(compiled, allocation):
     wanted = trials(made.plan, allocation[1], made.settings["verify"])
     assert (len(wanted), sum(trial.run.budget for trial in wanted)) == held_out_work(spec)
     names = {trial.mixture for trial in wanted if not trial.grid}
-    assert names == {"allocated", "proportional", "uniform", "best_single", "habit"}
+    assert names == {"published", "allocated", "proportional", "uniform", "best_single", "habit"}
+    published = [trial for trial in wanted if trial.mixture == "published"]
+    assert {trial.budget for trial in published} == {16000}  # the largest alone
+    target = allocation[1]["target"]["shares"]
+    for trial in published:
+        assert all(abs(trial.run.amounts[name] / 16000 - target[name]) <= 1 / 16000 for name in NAMES)
     grid = [trial for trial in wanted if trial.grid]
     assert {trial.budget for trial in grid} == {8000}
     assert len({trial.mixture for trial in grid}) == 6
@@ -89,6 +94,7 @@ def test_the_document_says_what_the_runs_show(compiled, allocation):
         }
     document = verification(rows, wanted, laws, solved, made.settings["verify"])
     assert set(document["improvements"]) == {"8000", "16000"}
+    assert set(document["published"]) == {"16000"}
     assert set(document["regret"]) == {"8000"}
     gain = document["improvements"]["8000"]["proportional"]["overall"]
     expected = [
@@ -105,8 +111,8 @@ def test_the_document_says_what_the_runs_show(compiled, allocation):
     assert document["regret"]["8000"]["rank"] <= 3
     assert document["agreement"]["supported"]["pearson_r"] > 0.99
     said = [item["about"] for item in document["verdict"]]
-    assert said.count("rival") == 8
-    assert said.count("weakest") == 2
+    assert said.count("rival") == 12  # of the published shares at one budget, of those solved for each of the two
+    assert said.count("weakest") == 3
     assert said[-2:] == ["regret", "prediction"]
 
 
@@ -115,3 +121,14 @@ def test_without_a_holdout_budget_there_is_nothing_to_say(compiled, allocation):
     bare = {**solved, "holdout": {}}
     assert trials(compiled[1].plan, bare, compiled[1].settings["verify"]) == []
     assert verification({}, [], laws, bare, compiled[1].settings["verify"])["runs"] == []
+
+
+@pytest.mark.parametrize(("asked", "budgets"), [("largest", {16000}), ("all", {8000, 16000}), ("none", set())])
+def test_the_published_shares_are_trained_where_the_spec_asks(compiled, allocation, asked, budgets):
+    spec, made = compiled
+    settings = made.settings["verify"] | {"published": asked}
+    wanted = trials(made.plan, allocation[1], settings)
+    assert {trial.budget for trial in wanted if trial.mixture == "published"} == budgets
+    verify = spec.verify.model_copy(update={"published": asked})
+    planned = held_out_work(spec.model_copy(update={"verify": verify}))
+    assert planned == (len(wanted), sum(trial.run.budget for trial in wanted))

@@ -242,7 +242,15 @@ def document(overall, domains=None, times=2.0):
     entry = {"overall": overall, "domains": domains, "data": {"objective": times, "domains": {}}}
     pooled = {"pearson_r": 0.99, "mean_relative_error": 0.02, "coverage": {"0.9": 0.91}, "count": 12}
     in_ct = {"supported": {"pearson_r": 0.97, "noise": 0.01, "spread": 0.1}}
+    trained = {"published": (675, 225), "allocated": (450, 450), "proportional": (630, 270)}
+    runs = [
+        {"budget_asked": 900, "grid": False, "mixture": name, "seed": seed, "amounts": {"ct": ct, "pet": pet}}
+        for name, (ct, pet) in trained.items()
+        for seed in range(3)
+    ]
     return {
+        "runs": runs,
+        "published": {"900": {"proportional": entry}},
         "improvements": {"900": {"proportional": entry}},
         "regret": {},
         "agreement": {"pooled": pooled, "supported": None, "domains": {"ct": in_ct, "pet": {"supported": None}}},
@@ -252,8 +260,9 @@ def document(overall, domains=None, times=2.0):
 def allocation(ours, proportional, interval):
     gain = {"interval": interval, "corrected": 1 - ours / proportional}
     sure = {"gains": {"proportional": gain}, "shares": {"ct": [0.3, 0.8], "pet": [0.1, 0.6]}}
-    rival = {"objective": proportional, "shares": {"ct": 0.7, "pet": 0.3}}
-    return {"target": {"objective": ours, "baselines": {"proportional": rival}, "intervals": sure}}
+    rival = {"objective": proportional, "shares": {"ct": 0.7, "pet": 0.3}, "feasible": True, "breaks": []}
+    target = {"budget": 5000, "shares": {"ct": 0.75, "pet": 0.25}, "objective": ours, "intervals": sure}
+    return {"target": {**target, "baselines": {"proportional": rival}}, "costs": {"ct": 1.0, "pet": 1.0}}
 
 
 @pytest.mark.parametrize(
@@ -304,3 +313,48 @@ def test_predictions_are_judged_where_the_laws_say_anything_and_the_rest_is_told
 def test_nothing_to_gain_is_said_only_when_neither_laws_nor_runs_show_a_gain(predicted, interval, measured, nothing):
     found = verdict(document(measured), allocation(predicted, 1.0, interval))
     assert (found[0]["about"] == "gain") == nothing
+
+
+def test_every_measured_figure_names_the_mixture_and_the_budget_it_was_measured_with():
+    found = verdict(document(change(-0.1, -0.2, -0.05)), allocation(0.8, 1.0, [0.1, 0.3]))
+    heads = [item["says"] for item in found if item["about"] == "shares"]
+    assert heads[0] == "Measured at 900 samples, the published shares: ct 75.0 %, pet 25.0 %."
+    assert heads[1].startswith("Measured at 900 samples, the mixture solved for 900 samples: ct 50.0 %, pet 50.0 %.")
+    assert "These are not the published shares: ct has 75.0 % there, 25.0 points away." in heads[1]
+    for item in found:
+        if item["about"] in ("rival", "weakest"):
+            assert "the published shares" in item["says"] or "the mixture solved for 900 samples" in item["says"]
+            assert "900 samples" in item["says"]
+
+
+def test_a_mixture_solved_for_the_budget_that_is_the_published_one_is_told_once():
+    found = document(change(-0.1, -0.2, -0.05))
+    for run in found["runs"]:
+        if run["mixture"] == "allocated":
+            run["amounts"] = {"ct": 674, "pet": 226}
+    said = verdict(found, allocation(0.8, 1.0, [0.1, 0.3]))
+    assert [item["about"] for item in said] == ["shares", "rival", "weakest", "prediction"]
+    assert not any("solved for" in item["says"] for item in said)
+
+
+def test_where_no_run_had_the_published_shares_that_is_said_with_what_it_would_take():
+    found = document(change(-0.1, -0.2, -0.05))
+    found["published"] = {}
+    said = verdict(found, allocation(0.8, 1.0, [0.1, 0.3]))
+    assert said[0]["about"] == "shares"
+    assert "No run was trained with the published shares" in said[0]["says"]
+    assert "verify: {published: largest}" in said[0]["says"]
+    assert "3 runs of 900 samples" in said[0]["says"]
+
+
+def test_proportional_is_not_advised_where_the_constraints_forbid_it():
+    solved = allocation(0.995, 1.0, [-0.01, 0.02])
+    rivals = solved["target"]["baselines"]
+    rivals["proportional"] |= {"feasible": False, "breaks": ["ct 70.0% is above its repetition cap of 60.0%"]}
+    rivals["nearest to proportional"] = {"shares": {"ct": 0.6, "pet": 0.4}}
+    advice = verdict(document(change(0.001, -0.01, 0.01)), solved)[0]
+    assert advice["about"] == "gain"
+    assert "Train on what there is" not in advice["says"]
+    assert "At 5,000 samples proportional sampling is not allowed" in advice["says"]
+    assert "above its repetition cap of 60.0%" in advice["says"]
+    assert "ct 60.0 %, pet 40.0 %" in advice["says"]

@@ -31,7 +31,7 @@ def _sentence(item: Mapping[str, Any], solved: Mapping[str, Any], settings: Mapp
     if why != "repetition cap":
         return f"{held}; one point more would lower the predicted objective by about {a_point}."
     cap, there = settings["constraints"]["repetition"], settings["available"][name]
-    held += f" ({cap:g} times each distinct crop; {there['volumes']:,} volumes)"
+    held += f" ({cap:g} times each distinct crop; {there['volumes']:,.6g} volumes)"
     says = f"{held}; one point more would lower the predicted objective by about {a_point}"
     if there["volumes"]:
         volume = cap * there["crops"] / there["volumes"] * settings["costs"][name] / solved["budget"]

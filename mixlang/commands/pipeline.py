@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     from mixlang.spec.site import launch_here
     from runners.compiler import compile_study
     from runners.estimate import refuse_over_limits
-    from runners.overview import show_outcome
+    from runners.outcome import show_outcome
 
     begun = time.monotonic()
     compiled = compile_study(arguments.spec, write=True, overrides=arguments.set)

@@ -38,15 +38,21 @@ def downstream_settings(
     downstream = spec.downstream
     if not downstream.tasks:
         return {"tasks": {}}
-    encoders = downstream.encoders or ["allocated", *spec.verify.baselines, "scratch"]
+    budget = downstream.budget or max(spec.budgets.holdout, default=None)
     return {
-        "encoders": encoders,
-        "budget": downstream.budget or max(spec.budgets.holdout, default=None),
+        "encoders": downstream.encoders or [solved_encoder(spec, budget), *spec.verify.baselines, "scratch"],
+        "budget": budget,
         "seeds": downstream.seeds,
         "labels": sorted(downstream.labels),
         "pretraining_seeds": spec.verify.seeds,
         "tasks": {name: _task(spec, name, task, manifest, keys, held_out) for name, task in downstream.tasks.items()},
     }
+
+
+def solved_encoder(spec: Spec, budget: int | None) -> str:
+    """Which solved mixture's encoder is compared by default: that of the published shares where runs have them."""
+    published = {"all": spec.budgets.holdout, "largest": [max(spec.budgets.holdout, default=None)], "none": []}
+    return "published" if budget in published[spec.verify.published] else "allocated"
 
 
 def _task(

@@ -15,13 +15,11 @@ class Headline:
         budget: samples of the runs.
         own: whether the runs had the version's own shares; else they had those solved for the held-out budget.
         changes: of the objective from each rival, by its name; negative is better.
-        shares: what the runs had where that were not the version's own shares; None where it was not recorded.
     """
 
     budget: int
     own: bool
     changes: Mapping[str, Mapping[str, Any]]
-    shares: Mapping[str, float] | None = None
 
     @property
     def usual(self) -> str:
@@ -40,4 +38,4 @@ def headline_change(verified: Mapping[str, Any] | None) -> Headline | None:
     if not verified.get("change"):
         return None
     budget = max(verified["change"], key=int)
-    return Headline(int(budget), False, verified["change"][budget], verified.get("solved_shares", {}).get(budget))
+    return Headline(int(budget), False, verified["change"][budget])

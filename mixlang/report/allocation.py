@@ -13,28 +13,49 @@ from mixlang.report.svg import Chart, share_bars
 def allocation_section(results: Results) -> list[str]:
     """Bars and a table of the mixture beside the baselines."""
     target = results.allocation["target"]
-    mixtures = {"allocated": target["shares"]}
+    mixtures = {"published": target["shares"]}
     mixtures |= {kind: found["shares"] for kind, found in target["baselines"].items()}
-    rows = [["allocated", f"{target['objective']:.4f}", *percent(target["shares"], results.domains)]]
+    rows = [["published", f"{target['objective']:.4f}", *percent(target["shares"], results.domains)]]
     rows += [
-        [kind, f"{found['objective']:.4f}", *percent(found["shares"], results.domains)]
+        [
+            kind + ("" if found["feasible"] else " *"),
+            f"{found['objective']:.4f}",
+            *percent(found["shares"], results.domains),
+        ]
         for kind, found in target["baselines"].items()
     ]
     sure = target["intervals"]
     if sure:
         ranges = [f"{low:.0%} to {high:.0%}" for low, high in (sure["shares"][name] for name in results.domains)]
-        rows.insert(1, [f"allocated, {sure['level']:.0%} interval", "", *ranges])
+        rows.insert(1, [f"published, {sure['level']:.0%} interval", "", *ranges])
     parts = [
         "<h2>Allocation</h2>",
         results.key(),
         f"<figure>{share_bars('Shares of the budget', mixtures, results.domains, 'Shares by mixture')}</figure>",
         table(["mixture", "predicted objective", *results.domains], rows),
         soft(
-            "The objective is relative: 1 is its reference. Lower is better. best_observed is the mixture among the "
+            f"Everything here is predicted by the laws for {target['budget']:,.0f} samples, where nothing was trained. The "
+            "objective is relative: 1 is its reference. Lower is better. best_observed is the mixture among the "
             "probe runs with the lowest predicted objective, no_transfer the optimum of laws of own data only."
         ),
+        *_not_allowed(target),
     ]
     return parts + (_gains(results, sure) if sure else []) + _path(results)
+
+
+def _not_allowed(target: dict[str, Any]) -> list[str]:
+    """Which rivals break the constraints, and how."""
+    broken = {name: found["breaks"] for name, found in target["baselines"].items() if found.get("breaks")}
+    if not broken:
+        return []
+    items = "".join(f"<li>{escape(name)}: {escape('; '.join(breaks))}</li>" for name, breaks in broken.items())
+    return [
+        soft(
+            "* not allowed by the constraints; the row below each is the nearest mixture that is (the one with the smallest KL "
+            "divergence from it):"
+        ),
+        f"<ul>{items}</ul>",
+    ]
 
 
 def _gains(results: Results, sure: dict[str, Any]) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from mixlang.report.results import Results
+from mixlang.verify.measured import PUBLISHED, alike, listed, shares_trained, subjects
 
 
 def answer_section(results: Results) -> list[str]:
-    """The mixture and the gain, in words."""
+    """The mixture, what holds it back, and the gain: predicted for the target, measured at held-out budgets."""
     target = results.allocation["target"]
     mixture = ", ".join(f"{escape(name)} <b>{target['shares'][name]:.1%}</b>" for name in results.domains)
     gain = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
@@ -19,17 +20,39 @@ def answer_section(results: Results) -> list[str]:
         "<h2>Answer</h2>",
         *(f'<p class="lead"><b>{escape(says)}</b></p>' for says in nothing),
         f'<p class="lead">For a budget of {target["budget"]:,.0f} samples train on {mixture}. The laws predict an '
-        f"objective {abs(gain):.1%} {'below' if gain >= 0 else 'above'} proportional sampling{odds}.</p>",
+        f"objective {abs(gain):.1%} {'below' if gain >= 0 else 'above'} proportional sampling at that budget{odds}.</p>",
+        *_measured(results),
     ]
-    for budget, found in results.verification.get("improvements", {}).items():
-        change = found.get("proportional", next(iter(found.values())))["overall"]
-        against = "proportional" if "proportional" in found else next(iter(found))
+    held = [*target.get("binding", []), *(target.get("dropped") or {}).get("says", [])]
+    if held:
+        text.append(f"<ul>{''.join(f'<li>{escape(says)}</li>' for says in held)}</ul>")
+    return text
+
+
+def _measured(results: Results) -> list[str]:
+    """A sentence for each solved mixture and held-out budget; its shares too, where they are not the published ones."""
+    if not results.verification["runs"]:
+        return ['<p class="lead"><b>Not verified:</b> the spec holds out no budget.</p>']
+    found, told = [], []
+    for budget, mixture, rivals in subjects(results.verification):
+        trained = shares_trained(results.verification["runs"], budget, results.allocation["costs"])[mixture]
+        if any(at == budget and alike(trained, shares) for at, shares in told):
+            continue
+        told.append((budget, trained))
+        against = "proportional" if "proportional" in rivals else next(iter(rivals))
+        change = rivals[against]["overall"]
         interval = "" if change["low"] is None else f" (95 % interval {change['low']:+.1%} to {change['high']:+.1%})"
         word = "lower" if change["mean"] < 0 else "higher"
-        text.append(
-            f'<p class="lead">Measured at the held-out budget of {int(budget):,} samples over {change["seeds"]} seeds: '
-            f"the objective is <b>{abs(change['mean']):.1%} {word}</b> than with {against}{interval}.</p>"
+        who = "with these shares" if mixture == PUBLISHED else f"with other shares, those solved for {budget:,} samples"
+        which = "" if mixture == PUBLISHED else f" ({escape(listed(trained))})"
+        found.append(
+            f'<p class="lead">Measured at the held-out budget of {budget:,} samples over {change["seeds"]} '
+            f"seed{'s' * (change['seeds'] != 1)} {who}{which}: the objective is <b>{abs(change['mean']):.1%} {word}</b> than "
+            f"with {escape(against)}{interval}.</p>"
         )
-    if not results.verification["runs"]:
-        text.append('<p class="lead"><b>Not verified:</b> the spec holds out no budget.</p>')
-    return text
+    unmeasured = [
+        says["says"]
+        for says in results.verification["verdict"]
+        if (says["about"], says["finding"]) == ("shares", "open")
+    ]
+    return [*(f'<p class="lead"><b>{escape(says)}</b></p>' for says in unmeasured), *found]

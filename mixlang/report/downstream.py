@@ -11,7 +11,7 @@ from mixlang.report.results import Results
 from mixlang.report.svg import Chart, colour
 
 _MODES = {"probe": "frozen", "finetune": "fine-tuned"}
-_ENCODERS = ("allocated", "proportional", "uniform", "unimax", "scratch")
+_ENCODERS = ("published", "allocated", "proportional", "uniform", "unimax", "scratch")
 
 
 def downstream_section(results: Results) -> list[str]:
@@ -28,6 +28,7 @@ def downstream_section(results: Results) -> list[str]:
             "(bootstrap), seeds averaged; with few subjects they are too narrow."
         )
     )
+    parts.append("<ul>" + "".join(f"<li>{escape(says)}</li>" for says in document.get("mixtures", [])) + "</ul>")
     for name, task in document["tasks"].items():
         parts += _task(name, task, document["encoders"])
     return parts

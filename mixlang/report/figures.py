@@ -9,6 +9,7 @@ from typing import Any
 
 from mixlang.report.results import Results
 from mixlang.verify import headline
+from mixlang.verify.measured import subjects
 
 
 def metrics(results: Results) -> dict[str, Any]:
@@ -31,8 +32,8 @@ def metrics(results: Results) -> dict[str, Any]:
         known = headline(verification["agreement"])
         found["held_out"] = {name: known[name] for name in ("pearson_r", "mean_relative_error", "bias")}
         found["measured_change"] = {
-            f"{budget} {kind}": rows["overall"]["mean"]
-            for budget, baselines in verification["improvements"].items()
+            f"{mixture} at {budget} against {kind}": rows["overall"]["mean"]
+            for budget, mixture, baselines in subjects(verification)
             for kind, rows in baselines.items()
         }
     return found

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from mixlang.report.parts import number, soft, table
+from mixlang.report.parts import number, percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart
+from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, called, shares_trained, subjects
 
 _MARKS = {
     "better": "better",
@@ -19,6 +20,7 @@ _MARKS = {
     "none": "nothing to gain",
     "held": "held",
     "missed": "missed",
+    "note": "trained",
 }
 
 
@@ -28,10 +30,10 @@ def verification_section(results: Results) -> list[str]:
     if not document["runs"]:
         return []
     parts = ["<h2>Verification</h2>", _findings(document["verdict"]), *_prediction(results)]
-    for budget, rivals in document["improvements"].items():
-        parts += _at_budget(results, int(budget), rivals)
-        if budget in document["regret"]:
-            parts += _grid(results, int(budget), document["regret"][budget])
+    for budget in sorted({budget for budget, _, _ in subjects(document)}, reverse=True):
+        parts += _at_budget(results, budget)
+        if str(budget) in document["regret"]:
+            parts += _grid(results, budget, document["regret"][str(budget)])
     return parts
 
 
@@ -98,11 +100,31 @@ def _scatter(results: Results) -> str:
     return chart.render()
 
 
-def _at_budget(results: Results, budget: int, rivals: dict[str, Any]) -> list[str]:
-    head = ["mixture", *results.domains]
+def _at_budget(results: Results, budget: int) -> list[str]:
+    """What was trained at a budget: shares, measured losses, and the changes to each solved mixture."""
+    trained = shares_trained(results.verification["runs"], budget, results.allocation["costs"])
+    if PUBLISHED in trained and alike(trained[PUBLISHED], trained[ALLOCATED]):
+        del trained[ALLOCATED]
+    parts = [
+        f"<h3>At {budget:,} samples</h3>",
+        table(
+            ["shares trained", *results.domains],
+            ([called(mixture, budget), *percent(shares, results.domains)] for mixture, shares in trained.items()),
+        ),
+        table(["measured loss", *results.domains], _losses(results, budget, list(trained))),
+        soft("Mean over seeds ± standard deviation between seeds."),
+    ]
+    for at, mixture, rivals in subjects(results.verification):
+        if at == budget and mixture in trained:
+            parts += _changes(results, called(mixture, budget), rivals)
+    return parts
+
+
+def _changes(results: Results, ours: str, rivals: Mapping[str, Any]) -> list[str]:
+    """Changes of the losses from each rival to one solved mixture at one budget."""
     changes = [
         [
-            f"against {name}",
+            f"{ours} against {name}",
             *(_change(found["domains"][domain]) for domain in results.domains),
             _change(found["overall"]),
         ]
@@ -110,48 +132,43 @@ def _at_budget(results: Results, budget: int, rivals: dict[str, Any]) -> list[st
     ]
     above = [
         [
-            f"against {name}",
+            f"{ours} against {name}",
             *(_change(found["reducible"][domain]) if found["reducible"][domain] else "-" for domain in results.domains),
         ]
         for name, found in rivals.items()
     ]
     needed = [
         [
-            name,
+            f"{name}, for {ours}",
             *(_times(found["data"]["domains"][domain]) for domain in results.domains),
             _times(found["data"]["objective"]),
         ]
         for name, found in rivals.items()
     ]
     return [
-        f"<h3>At {budget:,} samples</h3>",
-        table(head, _measured(results, budget)),
-        soft("Measured losses, mean over seeds ± standard deviation between seeds."),
-        table(["change of the loss", *results.domains, "objective"], changes),
+        table(["measured change of the loss", *results.domains, "objective"], changes),
         soft(
-            "Relative change from the rival to the allocated mixture, paired by seed; negative is better. In brackets: 95 % "
+            "Relative change from the rival to the mixture named first, paired by seed; negative is better. In brackets: 95 % "
             "t-intervals over seeds, wide where seeds are few."
         ),
         table(["change of the reducible loss", *results.domains], above),
-        soft(
-            "The same of what lies above the fitted irreducible loss; a dash where none was fitted or little is left."
-        ),
+        soft("The same of what is above the fitted irreducible loss; a dash where none was fitted or little is left."),
         table(["times its samples", *results.domains, "objective"], needed),
         soft(
-            "How many times its budget the rival would need, in its own proportions, to reach what the allocated mixture "
+            "How many times its budget the rival would need, in its own proportions, to reach what the mixture named after it "
             "measured, by the laws; below 1 where the rival is ahead, a dash beyond 1,000 and where the laws say nothing of the "
             "rival."
         ),
     ]
 
 
-def _measured(results: Results, budget: int) -> list[list[str]]:
-    rows: dict[str, list[dict[str, float]]] = {}
+def _losses(results: Results, budget: int, mixtures: Sequence[str]) -> list[list[str]]:
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in mixtures}
     for run in results.verification["runs"]:
-        if run["budget_asked"] == budget and not run["grid"]:
-            rows.setdefault(run["mixture"], []).append(run["losses"])
+        if run["budget_asked"] == budget and run["mixture"] in rows:
+            rows[run["mixture"]].append(run["losses"])
     return [
-        [mixture, *(_spread([losses[name] for losses in found]) for name in results.domains)]
+        [called(mixture, budget), *(_spread([losses[name] for losses in found]) for name in results.domains)]
         for mixture, found in rows.items()
     ]
 
@@ -164,7 +181,7 @@ def _grid(results: Results, budget: int, found: dict[str, Any]) -> list[str]:
             total = sum(run["amounts"].values())
             shares[run["mixture"]] = [f"{run['amounts'][name] / total:.0%}" for name in results.domains]
     rows = [
-        [f"{place}", entry["mixture"], f"{entry['objective']:.4f}", *shares[entry["mixture"]]]
+        [f"{place}", called(entry["mixture"], budget), f"{entry['objective']:.4f}", *shares[entry["mixture"]]]
         for place, entry in enumerate(found["objectives"], 1)
     ]
     return [
@@ -172,7 +189,7 @@ def _grid(results: Results, budget: int, found: dict[str, Any]) -> list[str]:
         table(["rank", "mixture", "objective", *results.domains], rows),
         soft(
             "Measured objective, mean over the seeds all mixtures have. 'far': spread over the simplex; 'near': half way "
-            "between such a point and the allocation."
+            "between such a point and the mixture solved for this budget."
         ),
     ]
 

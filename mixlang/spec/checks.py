@@ -391,6 +391,13 @@ def _baselines(spec: Spec, findings: _Findings) -> None:
             )
 
 
+def _solved(spec: Spec) -> list[str]:
+    """The solved mixtures of which runs at the downstream budget are trained."""
+    held, budget = spec.budgets.holdout, spec.downstream.budget
+    trained = {"all": held, "largest": [max(held, default=0)], "none": []}[spec.verify.published]
+    return ["published", "allocated"] if (budget or max(held, default=0)) in trained else ["allocated"]
+
+
 def _encoders(spec: Spec, findings: _Findings) -> None:
     downstream, section = spec.downstream, ("downstream",)
     if not downstream.tasks:
@@ -404,7 +411,7 @@ def _encoders(spec: Spec, findings: _Findings) -> None:
         shown = ", ".join(show_amount(amount) for amount in spec.budgets.holdout)
         message = f"{show_amount(downstream.budget)} is not a holdout budget, so no verification run has it"
         findings.error("MX0237", (*section, "budget"), message, f"the holdout budgets are {shown}")
-    there = ["allocated", *spec.verify.baselines, *spec.verify.mixtures, "scratch"]
+    there = [*_solved(spec), *spec.verify.baselines, *spec.verify.mixtures, "scratch"]
     for index, name in enumerate(downstream.encoders or []):
         if name not in there:
             message = (

@@ -428,7 +428,10 @@ class Constraints(Section):
         "times",
     )
     floor: Share = _key(
-        0.0, "Smallest share of every domain, so that none is left with next to nothing.", 0.01, "fraction of the budget"
+        0.0,
+        "Smallest share of every domain, so that none is left with next to nothing.",
+        0.01,
+        "fraction of the budget",
     )
     share: dict[str, ShareBounds] = _key({}, "Bounds on shares, by domain.", {"pet": {"min": 0.05}})
     group: dict[Name, GroupBounds] = _key(
@@ -572,13 +575,14 @@ class Task(Section):
 class Downstream(Section):
     """What the pretrained encoders are worth to tasks with labels; nothing is trained where no task is declared."""
 
-    encoders: list[Literal["allocated", "proportional", "uniform", "unimax", "scratch"]] | None = _key(
+    encoders: list[Literal["published", "allocated", "proportional", "uniform", "unimax", "scratch"]] | None = _key(
         None,
-        "Encoders compared: of the allocated mixture, of baselines in verify.baselines, and from scratch (not pretrained). "
-        "Left out: all of them.",
-        ["allocated", "proportional", "scratch"],
+        "Encoders compared: of the published shares, of the mixture solved for the very budget (allocated), of baselines in "
+        "verify.baselines, and from scratch (not pretrained). Left out: of the published shares where verify.published "
+        "trains them at the budget, else the allocated one; every baseline; and scratch.",
+        ["published", "proportional", "scratch"],
         min_length=1,
-        max_length=5,
+        max_length=6,
     )
     budget: Amount | None = _key(
         None,

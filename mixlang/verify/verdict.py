@@ -120,7 +120,9 @@ def _against(budget: int, mixture: str, name: str, change: Mapping[str, Any]) ->
         sure = "one seed, so nobody knows whether that means anything"
     else:
         sure = f"95 % interval {overall['low']:+.1%} to {overall['high']:+.1%} over {overall['seeds']} seeds: {words[kind]}"
-    says = f"At {budget:,} samples the measured objective of {_named(mixture, budget)} is {size} that of {name} ({sure})."
+    says = (
+        f"At {budget:,} samples the measured objective of {_named(mixture, budget)} is {size} that of {name} ({sure})."
+    )
     times = change["data"]["objective"]
     if kind == "better" and times is not None:
         needed = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"

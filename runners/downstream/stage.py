@@ -12,6 +12,7 @@ from mixlang.files import digest
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.locations import Locations
+from mixlang.verify.measured import called, listed
 from runners.downstream.fits import Fit, execute, fits_of
 from runners.downstream.labels import prepare_labels
 from runners.downstream.summary import overall, summarise
@@ -69,9 +70,21 @@ def run_tasks(
         "budget": settings["budget"],
         "seeds": settings["seeds"],
         "encoders": settings["encoders"],
+        "mixtures": _mixtures(settings["budget"], runs),
         "tasks": found,
         "sentences": overall(found),
     }
+
+
+def _mixtures(budget: int, runs: Mapping[tuple[str, int], Run]) -> list[str]:
+    """With which shares of the samples each pretrained encoder was trained, a sentence each."""
+    said = []
+    for name, run in {name: run for (name, seed), run in runs.items() if seed == 0}.items():
+        whose = called(name, budget)
+        whose = whose if whose == name else f"{whose} ({name})"
+        shares = {domain: amount / run.budget for domain, amount in run.amounts.items()}
+        said.append(f"{whose}: pretrained on {run.budget:,} samples, {listed(shares)}")
+    return said
 
 
 def _facts(task: Mapping[str, Any]) -> dict[str, Any]:

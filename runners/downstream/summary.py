@@ -161,22 +161,26 @@ def _compared(item: Mapping[str, Any]) -> str:
 
 
 def overall(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Over all tasks: how often the allocated mixture's encoder is better, equal or worse, and whether pretraining helps."""
+    """Over all tasks: how often a solved mixture's encoder is better, equal or worse, and whether pretraining helps."""
     found = []
-    for ours, other, words in (
-        ("allocated", "proportional", "The allocated mixture's encoder against proportional's"),
-        ("allocated", "scratch", "Pretraining on the allocated mixture against no pretraining"),
+    for ours, whose in (
+        ("published", "of the published shares"),
+        ("allocated", "of the mixture solved for that budget"),
     ):
-        items = [
-            verdict(item)
-            for task in tasks.values()
-            for item in task["differences"]
-            if (item["encoder"], item["against"]) == (ours, other)
-        ]
-        if items:
-            counts = ", ".join(f"{word} in {items.count(word)}" for word in ("better", "equal", "worse"))
-            found.append(
-                f"{words}: {counts} of {len(items)} comparisons (equal: the 95 % interval holds zero; not corrected for "
-                "their number)."
-            )
+        for other, words in (
+            ("proportional", f"The encoder {whose} against proportional's"),
+            ("scratch", f"The encoder {whose} against no pretraining"),
+        ):
+            items = [
+                verdict(item)
+                for task in tasks.values()
+                for item in task["differences"]
+                if (item["encoder"], item["against"]) == (ours, other)
+            ]
+            if items:
+                counts = ", ".join(f"{word} in {items.count(word)}" for word in ("better", "equal", "worse"))
+                found.append(
+                    f"{words}: {counts} of {len(items)} comparisons (equal: the 95 % interval holds zero; not corrected for "
+                    "their number)."
+                )
     return found
