@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixlang.console import Progress, say
@@ -12,14 +12,14 @@ from mixlang.files import read_json, write_json
 from mixlang.hardware import cores
 from mixlang.plan.build import Compiled, compile_plan, unusable
 from mixlang.plan.downstream import task_problems
-from mixlang.plan.manifest import DataManifest, in_two_domains
+from mixlang.plan.manifest import DataManifest, committed_manifest, in_two_domains, scanned_by
 from mixlang.plan.pipeline import register
 from mixlang.plan.split import Unsplittable
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError, load_spec
 from mixlang.spec.diagnostics import in_file_order, rendered
 from mixlang.spec.feasibility import infeasible
-from mixlang.spec.locations import Locations, check_sources
+from mixlang.spec.locations import Locations, absent_data, check_sources
 from mixlang.spec.marks import Path_
 from runners.data.sources.candidates import fits, is_excluded
 from runners.data.sources.find import find_candidates
@@ -54,8 +54,9 @@ def compile_study(spec: Path, *, write: bool, overrides: Sequence[str] = ()) -> 
     loaded = load_spec(spec, overrides=overrides)
     workspace = Workspace.find(spec.resolve().parent)
     study = workspace.study(spec)
-    manifest, compiled = _compiled(loaded, workspace)
-    warnings = [*loaded.warnings, *_idle_patterns(loaded, manifest, Locations.of(workspace.root))]
+    manifest, compiled, absent = _compiled(loaded, workspace, study)
+    warnings = [*loaded.warnings]
+    warnings += absent or _idle_patterns(loaded, manifest, Locations.of(workspace.root))
     warnings += [*_repetition(loaded, compiled), *_same_name(loaded, workspace, study)]
     for text in rendered(in_file_order(warnings)):
         say(text)
@@ -81,25 +82,37 @@ def compile_alone(spec: Path) -> Compiled:
         workspace = Workspace.find(spec.resolve().parent)
     except InputError:
         workspace = Workspace.find(Path.cwd())
-    return _compiled(loaded, workspace)[1]
+    return _compiled(loaded, workspace, None)[1]
 
 
-def _compiled(loaded: LoadedSpec, workspace: Workspace) -> tuple[DataManifest, Compiled]:
+def _compiled(
+    loaded: LoadedSpec, workspace: Workspace, study: Study | None
+) -> tuple[DataManifest, Compiled, list[Diagnostic]]:
     """Scan the data of a spec that is well-formed, and plan.
+
+    Where data are not here, the manifest that an earlier scan left in the study's build folder is taken, if it is of the
+    very same sources: planning and solving need no voxel.
+
+    Returns:
+        The manifest, the plan, and warnings of data that are not here.
 
     Raises:
         SpecError: sources that are missing, domains that cannot be split, constraints that cannot hold.
         InputError: data that cannot be used.
     """
     locations = Locations.of(workspace.root)
-    problems = [*workspace.misplaced(loaded), *check_sources(loaded, locations)]
+    missing = check_sources(loaded, locations)
+    known = committed_manifest(study.file("data.json"), loaded.spec) if missing and study is not None else None
+    absent = absent_data(missing) if known is not None else []
+    problems = [*workspace.misplaced(loaded), *([] if known is not None else missing)]
     if problems:
         raise SpecError([*loaded.warnings, *problems])
-    manifest = _scan(loaded, locations, workspace)
+    manifest = known or _scan(loaded, locations, workspace)
     lost = _unusable(loaded, manifest)
     if lost:
         raise SpecError(lost)
-    manifest = _annotated(loaded, manifest, locations, workspace)
+    if known is None:
+        manifest = replace(_annotated(loaded, manifest, locations, workspace), scanned=scanned_by(loaded.spec))
     try:
         compiled = compile_plan(loaded.spec, manifest)
     except Unsplittable as error:
@@ -113,7 +126,7 @@ def _compiled(loaded: LoadedSpec, workspace: Workspace) -> tuple[DataManifest, C
         problems.append(loaded.marked.diagnostic(code, path, text, help, key=code == "MX0312"))
     if problems:
         raise SpecError(problems)
-    return manifest, compiled
+    return manifest, compiled, absent
 
 
 def _unusable(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnostic]:

@@ -21,7 +21,7 @@ from mixlang.plan.design import grid_points
 from mixlang.plan.downstream import task_problems
 from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
-from mixlang.spec.locations import Locations
+from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.schema import Launch
 
 
@@ -97,6 +97,13 @@ def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
 
     progress = Progress("prepare")
     locations = Locations.of(context.workspace.root)
+    missing = check_sources(context.study.load(), locations)
+    if missing and not _all_prepared(context, compiled):
+        raise StageError(
+            f"there is something to train, and its data are not here: {missing[0].message}",
+            "Run the same command where the data are. What was computed from committed results is kept in "
+            f"build/{context.study.item}; to publish the solution without new held-out runs: --set 'budgets.holdout=[]'.",
+        )
     return fill(
         compiled.volumes,
         context.workspace.store,
@@ -104,6 +111,13 @@ def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
         cores(),
         lambda done, total: progress.count(done, total, "volumes"),
     )
+
+
+def _all_prepared(context: Context, compiled: Plan) -> bool:
+    """Whether the store has every volume of a plan, so that no scan is read again."""
+    from runners.data.volumes import volume_path
+
+    return all(volume_path(context.workspace.store, key).is_file() for key in compiled.volumes)
 
 
 def sweep(context: Context) -> None:

@@ -286,8 +286,9 @@ def test_a_domain_with_next_to_nothing_is_told_with_what_keeping_it_costs(fit):
     asked = settings_of(constraints__share=free, objective__weights={"ct": 1.0, "mri": 1.0, "pet": 0.0})
     found = answer(fit, asked, 6000, ["uniform"])
     assert found["shares"]["pet"] < 0.005
-    kept = answer(fit, settings_of(constraints__share=free | {"pet": {"min": 0.01, "max": 1.0}},
-                                   objective__weights=asked["objective"]["weights"]), 6000, ["uniform"], uncertain=False)  # fmt: skip
+    weights, kept_share = asked["objective"]["weights"], {"pet": {"min": 0.01, "max": 1.0}}
+    kept_settings = settings_of(constraints__share=free | kept_share, objective__weights=weights)
+    kept = answer(fit, kept_settings, 6000, ["uniform"], uncertain=False)
     cost = found["dropped"]["domains"]["pet"]["cost"]
     assert cost == pytest.approx(kept["objective"] / found["objective"] - 1, abs=1e-7)
     assert cost > 0
@@ -492,12 +493,15 @@ def test_the_nearest_mixture_is_the_one_another_solver_finds(fit, seed):
     def distance(shares):
         return float(np.sum(shares * np.log(np.maximum(shares, 1e-300) / aim)))
 
+    middle, top = (problem.lower + problem.upper) / 2, problem.groups[0].upper
+    limits = [
+        {"type": "eq", "fun": lambda shares: shares.sum() - 1},
+        {"type": "ineq", "fun": lambda shares: top - shares[0] - shares[2]},
+    ]
+    sides = list(zip(problem.lower, problem.upper, strict=True))
     best = minimize(
-        distance, (problem.lower + problem.upper) / 2, method="SLSQP", bounds=list(zip(problem.lower, problem.upper, strict=True)),
-        constraints=[{"type": "eq", "fun": lambda y: y.sum() - 1},
-                     {"type": "ineq", "fun": lambda y: problem.groups[0].upper - y[0] - y[2]}],
-        options={"ftol": 1e-13, "maxiter": 500},
-    )  # fmt: skip
+        distance, middle, method="SLSQP", bounds=sides, constraints=limits, options={"ftol": 1e-13, "maxiter": 500}
+    )
     assert distance(found) == pytest.approx(distance(best.x), abs=1e-6)
     assert found == pytest.approx(best.x, abs=1e-3)
 

@@ -61,10 +61,13 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def _checked(arguments: argparse.Namespace) -> Any:
+    from dataclasses import replace
+
     from mixlang.errors import InputError
+    from mixlang.plan.manifest import committed_manifest
     from mixlang.plan.workspace import Workspace
     from mixlang.spec import SpecError, load_spec
-    from mixlang.spec.locations import Locations, check_sources
+    from mixlang.spec.locations import Locations, absent_data, check_sources
     from mixlang.spec.site import launch_here
 
     loaded = load_spec(arguments.spec, strict=arguments.strict, overrides=arguments.set)
@@ -78,7 +81,15 @@ def _checked(arguments: argparse.Namespace) -> Any:
         problems += workspace.misplaced(loaded)
     locations = Locations.of(root)
     launch_here(loaded.spec, root)
-    problems += check_sources(loaded, locations) or _unlisted(loaded, locations)
+    missing = check_sources(loaded, locations)
+    if (
+        missing
+        and not arguments.strict
+        and committed_manifest(root / "build" / loaded.path.stem / "data.json", loaded.spec) is not None
+    ):
+        loaded = replace(loaded, warnings=[*loaded.warnings, *absent_data(missing)])
+    else:
+        problems += missing or _unlisted(loaded, locations)
     if problems:
         raise SpecError([*loaded.warnings, *problems])
     return loaded

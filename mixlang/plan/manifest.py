@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.errors import InputError
-from mixlang.files import read_json, write_json
+from mixlang.files import digest, read_json, write_json
 from mixlang.spec.feasibility import distinct_crops
+from mixlang.spec.schema import Spec
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,19 @@ class DomainData:
 
 @dataclass(frozen=True)
 class DataManifest:
-    """All domains' data."""
+    """All domains' data.
+
+    Attributes:
+        scanned: what of the spec decided it, see `scanned_by`; empty in manifests of before it was recorded.
+    """
 
     domains: dict[str, DomainData] = field(default_factory=dict)
+    scanned: str = ""
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
-        write_json(path, {"version": 1, "domains": {name: _domain_json(data) for name, data in self.domains.items()}})
+        document = {"version": 1, "domains": {name: _domain_json(data) for name, data in self.domains.items()}}
+        write_json(path, {**document, "scanned": self.scanned} if self.scanned else document)
 
     @classmethod
     def read(cls, path: Path) -> DataManifest:
@@ -67,11 +74,35 @@ class DataManifest:
         """
         value = read_json(path)
         try:
-            return cls({name: _domain_data(data) for name, data in value["domains"].items()})
+            domains = {name: _domain_data(data) for name, data in value["domains"].items()}
+            return cls(domains, value.get("scanned", ""))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} is damaged ({error})", "Run 'mixlang run SPEC' to scan the data again."
             ) from error
+
+
+def scanned_by(spec: Spec) -> str:
+    """Digest of all of a spec that decides its data manifest: the domains' sources and units, and where labels are.
+
+    A manifest with this digest is what a scan of the spec found once; where the data are not at hand it still holds.
+    """
+    domains = {
+        name: domain.model_dump(mode="json", include={"modality", "source", "intensity"})
+        for name, domain in spec.domains.items()
+    }
+    labels = {"domain", "kind", "column", "label_map", "files"}
+    tasks = {name: task.model_dump(mode="json", include=labels) for name, task in spec.downstream.tasks.items()}
+    return digest({"domains": domains, "tasks": tasks})
+
+
+def committed_manifest(path: Path, spec: Spec) -> DataManifest | None:
+    """The manifest at `path` if a scan of this very spec made it; None where there is none, or one of other sources."""
+    try:
+        found = DataManifest.read(path)
+    except InputError:
+        return None
+    return found if found.scanned == scanned_by(spec) else None
 
 
 def _domain_json(data: DomainData) -> dict[str, Any]:

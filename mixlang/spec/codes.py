@@ -288,5 +288,11 @@ CODES: dict[str, Code] = {
         "A class is in too few subjects: with the smallest part of the labels it must be in a training subject, and in "
         "2 test subjects, of every fold. A classification needs 2 classes, since one alone has no AUROC.",
     ),
+    "MX0320": Code(
+        "data that are not here",
+        "The data cannot be found on this machine, and an earlier scan of the same sources is committed: what it found is "
+        "used. Planning, solving and publishing go on from committed results; only training needs the files.",
+        warning=True,
+    ),
     "MX0401": Code("over the limit", "What is left to train, or to store, exceeds the spec's `limits`."),
 }  # fmt: skip

@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixlang.errors import InputError
@@ -117,6 +117,21 @@ def check_sources(loaded: LoadedSpec, locations: Locations) -> list[Diagnostic]:
         if problem:
             found.append(loaded.marked.diagnostic("MX0302", path, f"domain '{name}': {problem}"))
     return found
+
+
+def absent_data(missing: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Warnings in place of the errors of `check_sources`, where an earlier scan of the same sources is committed."""
+    help = "bring the data, or define the variable, to train or to scan again; planning and solving need neither"
+    return [
+        replace(
+            item,
+            code="MX0320",
+            severity="warning",
+            message=f"{item.message}: what an earlier scan found is used as it is",
+            help=help,
+        )
+        for item in missing
+    ]
 
 
 def _foreign(text: str) -> tuple[str, str] | None:
