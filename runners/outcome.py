@@ -12,6 +12,7 @@ from typing import Any
 from mixlang.console import duration
 from mixlang.files import read_json
 from mixlang.plan.workspace import Study, Workspace
+from mixlang.rivals import in_order
 from mixlang.terminal import line_width, matrix, table
 from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, called, shares_trained, subjects
 
@@ -57,7 +58,7 @@ def _mixture(label: str, target: Document) -> list[str]:
 def _rivals(target: Document) -> list[str]:
     """The rivals at the target, where nothing was trained: shares, and the objective that the laws predict."""
     names = list(target["shares"])
-    mixtures = {PUBLISHED: target, **target["baselines"]}
+    mixtures = {PUBLISHED: target, **{name: target["baselines"][name] for name in in_order(target["baselines"])}}
     rows = {}
     for name, found in mixtures.items():
         mark = "" if found.get("feasible", True) else " *"

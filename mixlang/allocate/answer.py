@@ -20,6 +20,7 @@ from mixlang.allocate.structure import structure
 from mixlang.allocate.uncertainty import intervals
 from mixlang.errors import SolveError
 from mixlang.laws import Fit
+from mixlang.rivals import nearest_to
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ def answer(
         What `Allocation.as_dict` says, and `measure` (what an objective of measured losses takes: `minimize`, `weights`,
         `reference`), `baselines` (by name `shares`, `objective`, `predicted`, `feasible`, `breaks`: the constraints it
         breaks, in words, and `within_noise`: losses whose difference to the allocation is smaller than their seed noise;
-        one that breaks any has the nearest mixture that breaks none beside it, see `nearest_to`), `intervals` (see
+        one that breaks any has the nearest mixture that breaks none beside it, see `mixlang.rivals`), `intervals` (see
         `mixlang.allocate.uncertainty`), `structure` and `dropped` (see there) and, where points are given, `grid` (see
         there), and `binding`: a sentence for each constraint that holds the mixture back.
 
@@ -67,11 +68,6 @@ def answer(
     if points is not None:
         document["grid"] = grid(problem, best.shares, points)
     return document
-
-
-def nearest_to(name: str) -> str:
-    """What the nearest mixture to a baseline that keeps the constraints is called; no mixture of a user can be."""
-    return f"nearest to {name}"
 
 
 def _with_nearest(problem: Problem, rivals: Mapping[str, Floats]) -> dict[str, Floats]:

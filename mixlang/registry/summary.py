@@ -10,6 +10,7 @@ from mixlang.files import read_json
 from mixlang.registry.index import verified_in_words
 from mixlang.registry.measured import headline_change
 from mixlang.registry.store import Mixture
+from mixlang.rivals import in_order
 from mixlang.terminal import line_width, matrix, table
 
 
@@ -42,7 +43,7 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
                 "corrected": gains.get(name, {}).get("corrected"),
                 "probability": gains.get(name, {}).get("probability"),
             }
-            for name, found in target["baselines"].items()
+            for name, found in ((name, target["baselines"][name]) for name in in_order(target["baselines"]))
         },
         "roles": [entry["says"] for entry in (target.get("structure") or {}).get("domains", {}).values()],
         "data": {
@@ -112,6 +113,11 @@ def _sure(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     lines = ["", "how sure", *_wrapped(f"measured: {verified_in_words(verified)}")]
     if measured is not None and not measured.own:
         lines += _wrapped(f"shares of those runs: {_listed(found['measured_shares'])}")
+        seeds = measured.changes[measured.usual]["seeds"]
+        lines += _wrapped(
+            f"to measure the shares above: verify: {{published: largest}} in the spec, and run it again: {seeds} "
+            f"run{'s' * (seeds != 1)} of {measured.budget:,} samples"
+        )
     if verified:
         r = verified["pearson_r"]
         shown = "" if r is None else f"r = {r:.3f}, "

@@ -8,13 +8,14 @@ from typing import Any
 from mixlang.report.parts import percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart, share_bars
+from mixlang.rivals import in_order
 
 
 def allocation_section(results: Results) -> list[str]:
     """Bars and a table of the mixture beside the baselines."""
     target = results.allocation["target"]
-    mixtures = {"published": target["shares"]}
-    mixtures |= {kind: found["shares"] for kind, found in target["baselines"].items()}
+    rivals = {name: target["baselines"][name] for name in in_order(target["baselines"])}
+    mixtures = {"published": target["shares"]} | {kind: found["shares"] for kind, found in rivals.items()}
     rows = [["published", f"{target['objective']:.4f}", *percent(target["shares"], results.domains)]]
     rows += [
         [
@@ -22,7 +23,7 @@ def allocation_section(results: Results) -> list[str]:
             f"{found['objective']:.4f}",
             *percent(found["shares"], results.domains),
         ]
-        for kind, found in target["baselines"].items()
+        for kind, found in rivals.items()
     ]
     sure = target["intervals"]
     if sure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixlang.rivals import nearest_to
 from mixlang.verify.agreement import headline
 from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, furthest, listed, shares_trained, subjects
 
@@ -81,7 +82,7 @@ def _advice(allocation: Mapping[str, Any]) -> str:
         return f"{says}. Train on what there is."
     broken = "; ".join(proportional.get("breaks") or ["it breaks the constraints"])
     says += f". At {target['budget']:,.0f} samples proportional sampling is not allowed, though: {broken}."
-    instead = target["baselines"].get("nearest to proportional")
+    instead = target["baselines"].get(nearest_to("proportional"))
     return says + (f" The nearest mixture that is: {listed(instead['shares'])}." if instead else "")
 
 
