@@ -1,0 +1,124 @@
+"""What `run` and `registry show` print of a finished study: each measured number with the mixture and budget it is of."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, mixlang
+
+from mixlang.registry import Registry
+from mixlang.registry.measured import headline_change
+from mixlang.registry.summary import evidence, evidence_in_words
+from mixlang.verify.measured import shares_trained
+from runners.outcome import _measured, _rivals
+
+
+def read(root, name):
+    return json.loads((root / "build" / "small" / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def allocation(finished):
+    return read(finished, "allocation.json")
+
+
+@pytest.fixture(scope="module")
+def verification(finished):
+    return read(finished, "verification.json")
+
+
+def numbers(line):
+    return [float(text) for text in re.findall(r"[-+]?[0-9]+\.[0-9]+", line.partition("  ")[2])]
+
+
+def rows(lines, title):
+    """The rows of the table below a title, by name; numbers as printed."""
+    at = next(index for index, line in enumerate(lines) if line.strip().startswith(title))
+    found = {}
+    for line in lines[at + 2 :]:
+        match = re.match(r" {4}(\S.*?) {2,}(.*)", line)
+        if not match:
+            break
+        found[match[1]] = match[2].split()
+    return found
+
+
+def apart(verification):
+    """The same documents, the mixture solved for the held-out budget 30 points away from the published one."""
+    changed = json.loads(json.dumps(verification))
+    for run in changed["runs"]:
+        if run["mixture"] == "allocated":
+            total = sum(run["amounts"].values())
+            ct = run["amounts"]["ct"] - round(0.3 * total) * (1 if run["amounts"]["ct"] > 0.5 * total else -1)
+            run["amounts"] = {"ct": ct, "mri": total - ct}
+    return changed
+
+
+def test_each_block_of_measurements_names_budget_mixtures_and_shares(allocation, verification, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    changed = apart(verification)
+    lines = _measured(allocation, changed)
+    assert "measured at the held-out budget of 1,280 samples, 2 seeds" in lines
+    shares = rows(lines, "shares trained there")
+    assert set(shares) == {"published shares", "solved for 1,280", "proportional"}
+    trained = shares_trained(changed["runs"], 1280, allocation["costs"])
+    assert shares["published shares"] == [f"{trained['published'][name]:.1%}" for name in ("ct", "mri")]
+    assert shares["solved for 1,280"] == [f"{trained['allocated'][name]:.1%}" for name in ("ct", "mri")]
+    losses = rows(lines, "mean loss")
+    for shown, mixture in (("published shares", "published"), ("solved for 1,280", "allocated")):
+        mine = [run["losses"] for run in changed["runs"] if run["mixture"] == mixture]
+        assert losses[shown] == [f"{sum(loss[name] for loss in mine) / 2:.4f}" for name in ("ct", "mri")]
+    for mixture, key in (("published shares", "published"), ("solved for 1,280", "improvements")):
+        (line,) = rows(lines, f"change of the loss to {mixture}").values()
+        found = changed[key]["1280"]["proportional"]
+        assert line[:2] == [f"{found['domains'][name]['mean']:+.1%}" for name in ("ct", "mri")]
+        assert line[2] == f"{found['overall']['mean']:+.1%}"
+
+
+def test_rivals_at_the_target_are_called_predicted_and_those_not_allowed_are_marked(allocation):
+    target = json.loads(json.dumps(allocation["target"]))
+    target["baselines"]["proportional"] |= {"feasible": False, "breaks": ["mri 40.0% is above its cap of 10.0%"]}
+    target["baselines"]["nearest to proportional"] = target["baselines"]["uniform"]
+    lines = _rivals(target)
+    text = "\n".join(lines)
+    assert "predicted by the laws at 2,000 samples, where nothing was trained" in " ".join(lines)
+    names = [line.split("  ")[1].strip() for line in lines if re.match(r"  \w.* [0-9]\.[0-9]{4} ", line)]
+    assert names.index("nearest to proportional") == names.index("proportional *") + 1
+    assert "* not allowed by the constraints\n  - proportional: mri 40.0% is above its cap of 10.0%" in text
+
+
+def test_what_run_prints_is_measured_with_the_published_shares(finished):
+    said = (Path(finished).parent / "said").read_text()
+    assert "small@v1: train on these shares of 2,000 samples" in said
+    assert "measured at the held-out budget of 1,280 samples, 2 seeds" in said
+    assert "Measured at 1,280 samples, the published shares: ct" in " ".join(said.split())
+    assert max(map(len, said.splitlines()[:40])) <= 100
+
+
+def test_show_tells_a_measurement_of_the_versions_own_shares_from_another(finished):
+    shown = mixlang("registry", "show", "small", cwd=finished).stdout
+    assert "not with these shares" not in shown
+    mixture = Registry(finished / "registry").get("small@v1")
+    own = headline_change(mixture.facts["verified"])
+    assert (own.own, own.budget) == (True, 1280)
+    del mixture.facts["verified"]["published"]  # as in versions of before
+    assert not headline_change(mixture.facts["verified"]).own
+    text = " ".join(" ".join(evidence_in_words(mixture, evidence(mixture))).split())
+    assert "against proportional at 1,280, not with these shares but with those solved for that budget" in text
+    assert "shares of those runs: ct" in text
+    assert (
+        "to measure the shares above: verify: {published: largest} in the spec, and run it again: 2 runs of 1,280"
+        in text
+    )
+
+
+def test_a_version_of_before_published_shares_were_measured_is_read_and_verified():
+    registry = Registry(ROOT / "registry")
+    mixture = registry.get("study@v1")
+    assert not headline_change(mixture.facts["verified"]).own
+    shown = " ".join(" ".join(evidence_in_words(mixture, evidence(mixture))).split())
+    assert "not with these shares but with those solved for that budget" in shown
+    runs = json.loads((mixture.folder / "verification.json").read_text())["runs"]
+    trained = shares_trained(runs, 49152, dict.fromkeys(mixture.shares, 1.0))["allocated"]
+    assert f"shares of those runs: ct_head {trained['ct_head']:.1%}" in shown
