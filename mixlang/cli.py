@@ -395,5 +395,13 @@ COMMANDS = (
 )
 
 
+def _without_current_folder() -> None:
+    """`python -m` looks for modules in the current folder first: a study's random.py would be taken for Python's."""
+    here = Path.cwd()
+    if sys.path and Path(sys.path[0] or here) == here and not (here / "mixlang" / "cli.py").is_file():
+        del sys.path[0]
+
+
 if __name__ == "__main__":
+    _without_current_folder()
     sys.exit(main())

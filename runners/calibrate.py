@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mixlang.environment import for_runs
 from mixlang.errors import StageError
 from mixlang.files import digest, write_json
 from mixlang.hardware import processor
@@ -73,7 +74,13 @@ def _measure_apart(training: dict[str, Any]) -> Speed:
     command = [sys.executable, "-m", "runners.calibrate"]
     try:
         done = subprocess.run(
-            command, input=json.dumps(training), capture_output=True, text=True, timeout=_PATIENCE, check=False
+            command,
+            input=json.dumps(training),
+            env=for_runs(os.environ, training["recipe"]["threads"]),
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StageError(f"the speed of this machine could not be measured: {error}") from error

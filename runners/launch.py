@@ -18,21 +18,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
+from mixlang.environment import CONFIG, for_runs, inherited
 from mixlang.plan.build import Run
 from mixlang.spec.schema import Launch
-from runners.liveness import end_with, me
+from runners.devices import Devices
+from runners.liveness import end_with, me, place
 from runners.store import Lease
 
 _PRELOAD = ["torch", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "runners.pretrain"]
 """Modules that cannot be imported, an extra that is not installed, are passed over by the server."""
 
-
-_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""One of these is there wherever torch could find an accelerator: NVIDIA's driver, AMD's, and that of WSL."""
 
 _PATIENCE = 15.0
 """Seconds a run has to leave a checkpoint when it is asked to end."""
@@ -89,23 +88,30 @@ class ForkLauncher:
         plan: path of the plan.
         store: root of the store.
         launch: how runs are executed.
+        threads: of each run.
+        devices: what runs are trained on, where that is not the CPU.
     """
 
-    def __init__(self, plan: Path, store: Path, launch: Launch) -> None:
-        self.plan, self.store, self.launch = plan, store, launch
+    def __init__(self, plan: Path, store: Path, launch: Launch, threads: int, devices: Devices) -> None:
+        self.plan, self.store, self.launch, self.threads, self.devices = plan, store, launch, threads, devices
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(_PRELOAD)
 
     def start(self, run: Run, lease: Lease, slot: int) -> Started:
         """Start a run."""
-        arguments = (self.plan, run.as_dict(), self.store, self.launch.model_dump_json(), lease.path, me())
+        device = self.devices.of(slot, 1)
+        arguments = (self.plan, run.as_dict(), self.store, self.launch.model_dump_json(), lease.path, me(), device)
         process = self.context.Process(target=_run_forked, args=arguments, name=run.key[:12], daemon=True)
-        with _deaf_to_warnings():
+        # The server starts with the first run and hands its environment on to all of them.
+        with _deaf_to_warnings(), inherited(for_runs(os.environ, self.threads)):
             process.start()
         return _Forked(process)
 
 
-def _run_forked(plan: Path, run: dict, store: Path, launch: str, lease: Path, sweep: str) -> None:
+def _run_forked(
+    plan: Path, run: dict, store: Path, launch: str, lease: Path, sweep: str, device: dict[str, str]
+) -> None:
+    os.environ.update(device)  # before the driver, which reads it once, is asked for anything
     log = os.open(lease.with_name("log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -177,15 +183,17 @@ class AccelerateLauncher:
         plan: path of the plan.
         store: root of the store.
         launch: how runs are executed.
-        precision: the run's mixed precision.
-        devices: accelerators of this machine; 0 for CPU.
+        recipe: of the runs.
+        devices: what runs are trained on, where that is not the CPU.
         nodes: nodes of the surrounding job that a run spreads over; this machine is the first of them.
     """
 
-    def __init__(self, plan: Path, store: Path, launch: Launch, precision: str, devices: int, nodes: int = 1) -> None:
+    def __init__(
+        self, plan: Path, store: Path, launch: Launch, recipe: dict[str, Any], devices: Devices, nodes: int = 1
+    ) -> None:
         self.plan, self.store, self.launch, self.devices, self.nodes = plan, store, launch, devices, nodes
-        self.processes = launch.processes_per_run
-        self.precision = {"fp32": "no"}.get(precision, precision)
+        self.processes, self.threads = launch.processes_per_run, recipe["threads"]
+        self.precision = {"fp32": "no"}.get(recipe["precision"], recipe["precision"])
 
     def command(self) -> list[str]:
         """The command line; every setting given, so that no user-wide default of Accelerate leaks in."""
@@ -197,32 +205,35 @@ class AccelerateLauncher:
             several += ["--machine_rank", "{rank}"]
             nodes = str(self.nodes)
             start = ["srun", "--overlap", "--nodes", nodes, "--ntasks", nodes, "--ntasks-per-node", "1"]
-            start += ["--cpu-bind", "none", "--kill-on-bad-exit=1", "--unbuffered"]
+            start += ["--cpu-bind", "none", "--kill-on-bad-exit=1", "--unbuffered", "--export=ALL"]
             start += [sys.executable, "-m", "runners.rendezvous", sys.executable]
         return [
-            *(*start, "-m", "accelerate.commands.launch"),
+            *(*start, "-m", "accelerate.commands.launch", "--config_file", str(CONFIG)),
             *("--num_machines", str(self.nodes), "--num_processes", str(self.processes)),
             *("--mixed_precision", self.precision, "--dynamo_backend", "no"),
             *several,
             *("-m", "runners.pretrain", str(self.plan), str(self.store)),
         ]
 
+    def environment(self, slot: int) -> dict[str, str]:
+        """What a run of a slot inherits, but for what says which run it is."""
+        env = for_runs(os.environ, self.threads, step=self.nodes > 1)
+        if not self.devices:
+            # `--cpu --num_processes 2` starts one process in silence; this starts as many as asked.
+            return {**env, "ACCELERATE_USE_CPU": "true"}
+        # On several nodes a run has all devices that Slurm gives it on each.
+        return env if self.nodes > 1 else {**env, **self.devices.of(slot, self.processes)}
+
     def start(self, run: Run, lease: Lease, slot: int) -> Started:
         """Start a run on the devices of its slot."""
-        env = {
-            **os.environ,
+        env = self.environment(slot)
+        env |= {
             "MIXLANG_RUN": json.dumps(run.as_dict()),
             "MIXLANG_LEASE": str(lease.path),
             "MIXLANG_SWEEP": me(),
-            "MIXLANG_SWEEP_HOST": socket.gethostname(),
+            "MIXLANG_SWEEP_PLACE": json.dumps(place()),
             "MIXLANG_LAUNCH": self.launch.model_dump_json(),
         }
-        if self.devices and self.nodes == 1:
-            first = slot * self.processes
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(str(first + index) for index in range(self.processes))
-        elif not self.devices:
-            # `--cpu --num_processes 2` starts one process in silence; this starts as many as asked.
-            env["ACCELERATE_USE_CPU"] = "true"
         with lease.path.with_name("log.txt").open("ab") as log, _deaf_to_warnings():
             process = subprocess.Popen(
                 self.command(), env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
@@ -248,12 +259,3 @@ def _deaf_to_warnings() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def cuda_devices() -> int:
-    """Accelerators of this machine."""
-    if not any(Path(name).exists() for name in _DRIVERS):
-        return 0  # torch would say the same, after seconds of being imported
-    import torch
-
-    return torch.cuda.device_count()

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from mixlang.console import duration
-from mixlang.errors import InputError
+from mixlang.errors import InputError, StageError
 from mixlang.files import read_json
-from mixlang.hardware import cores
 from mixlang.plan.changes import Before, Reasons, grouped, touched
 from mixlang.plan.cost import flops_per_sample
 from mixlang.plan.pipeline import READS, SETTINGS, STAGES, WRITES
@@ -16,6 +15,8 @@ from mixlang.plan.workspace import Study
 from mixlang.spec.quantities import show_bytes
 from mixlang.spec.site import launch_here
 from runners.compiler import CompiledStudy
+from runners.devices import Devices, devices
+from runners.engines.local import runs_at_once
 from runners.estimate import estimate, over_limits, work_of
 
 _SHOWN = 12
@@ -90,9 +91,10 @@ def _at_once(study: CompiledStudy) -> int:
     launch, threads = launch_here(study.loaded.spec, study.workspace.root), study.loaded.spec.train.threads
     if launch.executor == "slurm":
         return launch.slurm.jobs * (1 if launch.max_parallel == "auto" else launch.max_parallel)
-    if launch.max_parallel != "auto":
-        return launch.max_parallel
-    return max(1, cores() // (threads * launch.processes_per_run))
+    try:
+        return runs_at_once(launch, threads, devices())
+    except StageError:  # of the devices: said when runs are to be started
+        return runs_at_once(launch, threads, Devices())
 
 
 def show_overview(found: dict[str, Any]) -> None:

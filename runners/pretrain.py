@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mixlang.console import say
+from mixlang.environment import recorded
 from mixlang.errors import MixlangError, StageError
 from mixlang.files import atomic_open
 from mixlang.hardware import cores
@@ -108,6 +109,11 @@ class Trainer:
             raise StageError(
                 f"the run was to have {processes} processes but has {self.accelerator.num_processes}",
                 "Accelerate did not start what was asked for; see launch.processes_per_run.",
+            )
+        if self.accelerator.gradient_accumulation_steps != 1:
+            raise StageError(
+                f"Accelerate was told to accumulate gradients over {self.accelerator.gradient_accumulation_steps} steps",
+                "Unset ACCELERATE_GRADIENT_ACCUMULATION_STEPS; launch.accumulate is mixlang's own.",
             )
         torch.manual_seed(run.seed)
         self.model = MaskedAutoencoder(MAESize.of(plan.training["model"], plan.training["crop"]))
@@ -339,6 +345,7 @@ def _train_and_evaluate(trainer: Trainer, study: str) -> None:
             "device": _device_name(accelerator.device),
             "processes": accelerator.num_processes,
             "torch": torch.__version__,
+            "environment": recorded(os.environ),
         },
     )
 

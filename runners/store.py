@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Any
 from mixlang.errors import WriteError
 from mixlang.files import write_json
 from runners.faults import Cause, Fault
-from runners.liveness import alive, me
+from runners.liveness import alive, me, place
 
 _STALE_AFTER = 60.0
-"""Seconds without a heartbeat after which the lease of another machine counts as abandoned."""
+"""Seconds without a heartbeat after which the lease of another machine or container counts as abandoned."""
 
 
 @dataclass(frozen=True)
@@ -128,20 +127,20 @@ class RunStore:
                 f"could not write {path}: {error.strerror}", "Mend the permissions, then run again."
             ) from error
         with os.fdopen(handle, "w") as file:
-            json.dump({"host": socket.gethostname(), "process": me()}, file)
+            json.dump({**place(), "process": me()}, file)
         for stale in (folder / "failure.json", folder / "progress", *folder.glob(".*.tmp")):
             stale.unlink(missing_ok=True)
         return Lease(path)
 
     def _abandoned(self, path: Path) -> bool:
-        """Whether a lease's owner is gone: at once if it was a process of this machine, else by its heartbeat."""
+        """Whether a lease's owner is gone: at once if its processes can be seen from here, else by its heartbeat."""
         try:
             owner = json.loads(path.read_text())
-            if owner["host"] == socket.gethostname():
+            if place().items() <= owner.items():
                 return not alive(owner["process"])
         except FileNotFoundError:
             return False  # just released: look again on the next round
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, AttributeError):
             pass  # torn by a crash while it was written
         try:
             return self._now() - path.stat().st_mtime > _STALE_AFTER

@@ -22,10 +22,10 @@ from mixlang.errors import Detached, Interrupted, StageError, WriteError
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.spec.schema import Launch
+from runners.devices import devices
 from runners.engines import Ended, Engine
 from runners.engines.local import LocalEngine
 from runners.faults import Attempts, Fault, pause
-from runners.launch import cuda_devices
 from runners.store import RunStore
 
 _POLL = 0.1
@@ -104,7 +104,7 @@ class Sweep:
             StageError: fp16 without a GPU.
         """
         fp16 = self.plan.training["recipe"]["precision"] == "fp16"
-        if fp16 and self.launch.executor == "local" and not cuda_devices():
+        if fp16 and self.launch.executor == "local" and not devices():
             raise StageError(
                 "fp16 needs a GPU, and this machine has none: no run could be trained",
                 "Use train.precision bf16 or fp32.",

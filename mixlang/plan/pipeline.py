@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from mixlang.environment import for_tools
 from mixlang.errors import Detached, InputError, Interrupted, SolveError, StageError
 from mixlang.files import write_text
 from mixlang.plan.workspace import Study, Workspace
@@ -134,10 +135,10 @@ def register(workspace: Workspace, study: Study) -> bool:
 
 
 def environment() -> dict[str, str]:
-    """The environment DVC and its stages run in: this Python's scripts first, no analytics, who to die with."""
+    """The environment DVC and its stages run in: this Python's scripts first, no analytics, whom to end with."""
     me = psutil.Process()
     return {
-        **os.environ,
+        **for_tools(os.environ),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "DVC_NO_ANALYTICS": "1",
         "PYTHONUNBUFFERED": "1",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
+from mixlang.environment import for_tools
 from mixlang.errors import InputError, StageError
 from mixlang.files import write_text
 from mixlang.plan.pipeline import render
@@ -121,7 +122,7 @@ def _quiet(*command: str, cwd: Path) -> bool:
 
 
 def _call(*command: str, cwd: Path) -> None:
-    env = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    env = {**for_tools(os.environ), "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StageError(f"'{' '.join(command[-3:])}' failed: {(done.stderr or done.stdout).strip()[-300:]}")

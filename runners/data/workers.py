@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
 from collections import deque
@@ -16,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from mixlang.environment import for_runs, inherited
 from mixlang.errors import Interrupted
 
 _SHARE = 0.5
@@ -93,7 +95,8 @@ def each(
 def _start(context: Any, work: Callable[..., Any]) -> _Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    process.start()
+    with inherited(for_runs(os.environ)):
+        process.start()
     theirs.close()
     return _Worker(process, ours)
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from mixlang.errors import StageError
+from mixlang.errors import InputError, StageError
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.schema import Launch
+from runners.devices import Devices, devices
 from runners.engines import Ended
 from runners.faults import unexplained
-from runners.launch import AccelerateLauncher, ForkLauncher, Launcher, Started, cuda_devices
+from runners.launch import AccelerateLauncher, ForkLauncher, Launcher, Started
 from runners.store import Lease, RunStore
 
 _MOST_BROKEN = 3
@@ -150,15 +151,32 @@ class LocalEngine:
                 item.lease.touch()
 
 
+def runs_at_once(launch: Launch, threads: int, found: Devices) -> int:
+    """How many runs this machine trains side by side: as many as asked for, else as its devices or cores carry.
+
+    Args:
+        threads: of each process of a run.
+        found: the devices they may use.
+
+    Raises:
+        InputError: MIXLANG_JOBS is not a number of runs.
+    """
+    asked = os.environ.get("MIXLANG_JOBS") or launch.max_parallel
+    if asked == "auto":
+        processes = launch.processes_per_run
+        return max(1, len(found) // processes if found else cores() // (threads * processes))
+    if not str(asked).isdecimal() or int(asked) == 0:
+        raise InputError(f"MIXLANG_JOBS is '{asked}'; expected how many runs to train at once, such as 2")
+    return int(asked)
+
+
 def _launcher(plan: Plan, plan_path: Path, store: RunStore, launch: Launch, nodes: int) -> tuple[Launcher, int]:
     """How runs are started, and how many at once."""
-    recipe, devices, processes = plan.training["recipe"], cuda_devices(), launch.processes_per_run
-    fork = launch.start == "fork" or (launch.start == "auto" and not devices and processes == 1)
-    limit = devices // processes if devices else cores() // (recipe["threads"] * processes)
-    asked = os.environ.get("MIXLANG_JOBS") or launch.max_parallel
-    slots = max(1, limit) if asked == "auto" else int(asked)
+    recipe, found, processes = plan.training["recipe"], devices(), launch.processes_per_run
+    found.require(processes // nodes)
     if nodes > 1:
-        return AccelerateLauncher(plan_path, store.root, launch, recipe["precision"], devices, nodes), 1
-    if fork:
-        return ForkLauncher(plan_path, store.root, launch), slots
-    return AccelerateLauncher(plan_path, store.root, launch, recipe["precision"], devices), slots
+        return AccelerateLauncher(plan_path, store.root, launch, recipe, found, nodes), 1
+    slots = runs_at_once(launch, recipe["threads"], found)
+    if launch.start == "fork" or (launch.start == "auto" and not found and processes == 1):
+        return ForkLauncher(plan_path, store.root, launch, recipe["threads"], found), slots
+    return AccelerateLauncher(plan_path, store.root, launch, recipe, found), slots

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.console import say
+from mixlang.environment import for_tools, inherited
 from mixlang.errors import StageError
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.quantities import wall_minutes
@@ -279,7 +282,10 @@ def _submitit() -> Any:
 def _array(submitit: Any, submission: Submission, launch: Launch, threads: int, tasks: list[Task]) -> list[str]:
     """Submit tasks as one array; returns the ids of its jobs."""
     slurm = launch.slurm
-    executor = submitit.SlurmExecutor(folder=submission.logs, max_num_timeout=1_000_000)
+    # -P: a job starts in the workspace, whose random.py, if it has one, is not Python's. What a job inherits beyond
+    # that is cleaned where it starts runs.
+    python = f"{shlex.quote(sys.executable)} -P"
+    executor = submitit.SlurmExecutor(folder=submission.logs, max_num_timeout=1_000_000, python=python)
     asked = {name: getattr(slurm, name) for name in ("partition", "account", "qos", "gres", "constraint")}
     at_once = 1 if launch.max_parallel == "auto" else launch.max_parallel
     executor.update_parameters(
@@ -305,11 +311,9 @@ def _array(submitit: Any, submission: Submission, launch: Launch, threads: int, 
 @contextlib.contextmanager
 def _outside_of_a_job() -> Iterator[None]:
     """What Slurm says of the job we may be in ourselves is nothing that the jobs we submit should inherit."""
-    inherited = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(_OF_A_JOB)}
-    try:
+    env = for_tools(os.environ)
+    with inherited({name: value for name, value in env.items() if not name.startswith(_OF_A_JOB)}):
         yield
-    finally:
-        os.environ.update(inherited)
 
 
 def _sbatch_said(error: Exception) -> str:
