@@ -209,7 +209,15 @@ def _worker_options(added: argparse.ArgumentParser) -> None:
 
 
 def _gc_options(added: argparse.ArgumentParser) -> None:
-    added.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    added.add_argument("--dry-run", action="store_true", help="only list the runs and what they take")
+    added.add_argument("--yes", action="store_true", help="do not ask")
+    added.add_argument("--empty-trash", action="store_true", help="delete what earlier calls have moved to the trash")
+    added.add_argument(
+        "--unknown", action="store_true", help="also runs that nobody is known to have asked for (of older versions)"
+    )
+    added.add_argument(
+        "--release", metavar="WORKSPACE", help="a workspace that is gone for good: it asks for nothing any more"
+    )
 
 
 def _fit_options(added: argparse.ArgumentParser) -> None:
@@ -380,7 +388,9 @@ COMMANDS = (
     Command(
         "worker", "train one shard of a plan's runs, for any scheduler with an index", _worker_options, pipeline.worker
     ),
-    Command("gc", "delete runs from the store that no plan or table of results names", _gc_options, pipeline.gc),
+    Command(
+        "gc", "move runs that nobody asks for any more to the store's trash, or empty it", _gc_options, pipeline.gc
+    ),
     Command("fit", "fit laws to your own results: a table of mixtures and a table of losses", _fit_options, tables.fit),
     Command("predict", "predict the losses of mixtures from fitted laws, as CSV", _predict_options, tables.predict),
     Command(

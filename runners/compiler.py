@@ -11,6 +11,7 @@ from mixlang.errors import InputError, MixlangError
 from mixlang.files import read_json, write_json
 from mixlang.hardware import cores
 from mixlang.plan.build import Compiled, compile_plan, unusable
+from mixlang.plan.committed import keep_line_ends, left_out
 from mixlang.plan.downstream import task_problems
 from mixlang.plan.manifest import DataManifest, committed_manifest, in_two_domains, scanned_by
 from mixlang.plan.pipeline import register
@@ -21,6 +22,7 @@ from mixlang.spec.diagnostics import in_file_order, rendered
 from mixlang.spec.feasibility import infeasible
 from mixlang.spec.locations import Locations, absent_data, check_sources
 from mixlang.spec.marks import Path_
+from runners.askers import ask, ask_again
 from runners.data.sources.candidates import fits, is_excluded
 from runners.data.sources.find import find_candidates
 
@@ -54,6 +56,9 @@ def compile_study(spec: Path, *, write: bool, overrides: Sequence[str] = ()) -> 
     loaded = load_spec(spec, overrides=overrides)
     workspace = Workspace.find(spec.resolve().parent)
     study = workspace.study(spec)
+    if write:
+        for line in [*keep_line_ends(workspace), *left_out(workspace, [study])]:
+            say(line)
     manifest, compiled, absent = _compiled(loaded, workspace, study)
     warnings = [*loaded.warnings]
     warnings += absent or _idle_patterns(loaded, manifest, Locations.of(workspace.root))
@@ -61,6 +66,8 @@ def compile_study(spec: Path, *, write: bool, overrides: Sequence[str] = ()) -> 
     for text in rendered(in_file_order(warnings)):
         say(text)
     if write:
+        ask(workspace, study, "probe", (run.key for run in compiled.plan.runs))
+        ask_again(workspace, study)
         workspace.bases.mkdir(parents=True, exist_ok=True)
         write_json(study.file("overrides.json"), {"version": 1, "set": list(overrides)})
         manifest.write(study.file("data.json"))

@@ -12,7 +12,7 @@ import numpy as np
 from mixlang.errors import MixlangError
 from mixlang.files import digest, read_json
 from mixlang.registry import Mixture, Registry
-from mixlang.registry.manifest import damage
+from mixlang.registry.manifest import compared, damage
 from mixlang.verify.measured import PUBLISHED, furthest, shares_trained, subjects
 from runners.publish import content_of, summary
 
@@ -53,6 +53,7 @@ def check_version(registry: Registry, name: str, version: int) -> list[Check]:
     folder = registry.folder_of(name, version)
     hashes = Check("hashes", problems=damage(folder))
     if hashes.problems:
+        hashes.name = "line ends" if not compared(folder)[1] else hashes.name
         return [hashes]
     hashes.detail = f"{sum(1 for _ in folder.iterdir())} files as published"
     mixture = registry.get_version(name, version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mixlang.errors import InputError, MixlangError, StageError, crash
 from mixlang.files import read_json, write_json, write_text
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run, compile_plan, unusable
+from mixlang.plan.committed import left_out
 from mixlang.plan.cost import held_out_work
 from mixlang.plan.design import grid_points
 from mixlang.plan.downstream import task_problems
@@ -23,6 +24,7 @@ from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.schema import Launch
+from runners.askers import Part, ask, published_keys
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Context:
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file of the build folder, whole or not at all."""
         write_json(self.study.file(name), value)
+
+    def ask(self, part: Part, runs: Iterable[Run]) -> None:
+        """Note in the run store that this study asks for runs; comes before the first look for their results."""
+        ask(self.workspace, self.study, part, (run.key for run in runs))
 
     def known(self, name: str) -> dict[str, dict[str, Any]]:
         """Results by run key in a committed table, so that a clone without a run store retrains nothing."""
@@ -126,6 +132,7 @@ def sweep(context: Context) -> None:
 
     path = context.study.file("plan.json")
     compiled = Plan.read(path)
+    context.ask("probe", compiled.runs)
     launch = context.launch()
     job = Sweep(
         compiled,
@@ -237,6 +244,7 @@ def verify(context: Context) -> None:
     compiled = Plan.read(path)
     allocation, settings = context.read("allocation.json"), context.read("settings/verify.json")
     wanted = trials(compiled, allocation, settings)
+    context.ask("verify", [trial.run for trial in wanted])
     rows = {}
     if wanted:
         job = Sweep(
@@ -269,6 +277,7 @@ def downstream(context: Context) -> None:
     compiled = Plan.read(path)
 
     def retrain(runs: list[Run]) -> None:
+        context.ask("downstream", runs)
         Sweep(compiled, path, runs, _store(context), context.launch(), "encoders").execute()
 
     asked = os.environ.get("MIXLANG_JOBS")
@@ -319,7 +328,11 @@ def publish(context: Context) -> None:
     from mixlang.registry.artifacts import tag_command
     from runners.publish import doubts, publish_study
 
+    if not os.environ.get("MIXLANG_OUTCOME"):  # `mixlang run` has said it
+        for line in left_out(context.workspace, [context.study]):
+            say(line)
     mixture, new = publish_study(context.workspace, context.study)
+    ask(context.workspace, context.study, "published", published_keys(context.workspace))
     content = mixture.facts["content"]
     context.write("published.json", {"name": mixture.name, "version": mixture.version, "content": content})
     if not new:

@@ -109,12 +109,3 @@ def _progress(run: Run, beat: Heartbeat) -> dict[str, float | None]:
     """How a running run is doing, for programs: seconds left are of training alone."""
     left = run.budget * (1 - beat.fraction) / beat.speed if beat.speed else None
     return {"progress": beat.fraction, "loss": beat.loss, "samples_per_second": beat.speed, "seconds_left": left}
-
-
-def unnamed_runs(workspace: Workspace) -> list[str]:
-    """Keys in the store that no plan and no table of results of the workspace names."""
-    named: set[str] = set()
-    for folder in (workspace.root / "build").glob("*"):
-        study = Study(workspace.root, folder.name)
-        named |= {row["key"] for name in (*_TABLES, "plan.json") for row in _rows(study, name)}
-    return [key for key in RunStore(workspace.store).keys() if key not in named]  # noqa: SIM118

@@ -50,13 +50,18 @@ class RunStore:
         return self.root / "runs" / key[:2] / key
 
     def result(self, key: str) -> dict[str, Any] | None:
-        """A finished run's result, or None. A file that cannot be read (a failing disk) counts as not finished."""
-        path = self.folder(key) / "result.json"
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return value if isinstance(value, dict) and value.get("key") == key else None
+        """A finished run's result, or None. A file that cannot be read (a failing disk) counts as not finished.
+
+        One in the trash counts: it comes back as soon as somebody asks for it.
+        """
+        for folder in (self.folder(key), self.trash(key)):
+            try:
+                value = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(value, dict) and value.get("key") == key:
+                return value
+        return None
 
     def finish(self, key: str, result: dict[str, Any]) -> None:
         """Declare a run finished; everything else it wrote must be on disk by then. Its checkpoints are dropped."""
@@ -161,8 +166,68 @@ class RunStore:
         return sorted(path.name for path in self.root.glob("runs/*/*") if path.is_dir())
 
     def forget(self, key: str) -> None:
-        """Delete a run and its files."""
+        """Delete a run and its files, whoever asks for it."""
         shutil.rmtree(self.folder(key), ignore_errors=True)
+
+    # The trash
+
+    def trash(self, key: str) -> Path:
+        """Where a run lies that nobody asked for any more."""
+        return self.root / "trash" / key
+
+    def trashed(self) -> list[str]:
+        """The runs in the trash."""
+        return sorted(path.name for path in self.root.glob("trash/*") if path.is_dir())
+
+    def discard(self, key: str) -> bool:
+        """Move a run to the trash, under its lease; False where somebody holds that, or there is nothing to move.
+
+        Raises:
+            WriteError: the store may not be changed.
+        """
+        folder, place = self.folder(key), self.trash(key)
+        if not folder.is_dir():
+            return False
+        lease = self.claim(key)
+        if lease is None:
+            return False
+        try:
+            if not any(path != lease.path for path in folder.iterdir()):  # another gc has just moved what was here
+                lease.release()
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                return False
+            if (place / "result.json").exists() and not (folder / "result.json").exists():
+                shutil.rmtree(folder)
+                return True
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(exist_ok=True)
+            folder.rename(place)
+        except OSError as error:
+            lease.release()
+            raise WriteError(
+                f"could not move run {key[:12]} to {place.parent}: {error.strerror or error}",
+                "Fix the permissions, then run 'mixlang gc' again.",
+            ) from error
+        Lease(place / lease.path.name).release()
+        return True
+
+    def restore(self, key: str) -> None:
+        """Bring a run back from the trash; what is in its folder by now goes before what comes back."""
+        folder, place = self.folder(key), self.trash(key)
+        with contextlib.suppress(OSError):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            place.rename(folder)
+            return
+        for path in place.glob("*"):  # somebody has begun to train it again
+            with contextlib.suppress(OSError):
+                if not (folder / path.name).exists():
+                    path.rename(folder / path.name)
+        shutil.rmtree(place, ignore_errors=True)
+
+    def delete_trashed(self, key: str) -> None:
+        """Delete a run that is in the trash."""
+        shutil.rmtree(self.trash(key), ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def work(path: Path, index: int, count: int) -> None:
         )
     plan = Plan.read(path)
     context = Context(workspace, study)
+    context.ask("probe", plan.runs)
     launch = context.launch().model_copy(update={"executor": "local"})
     Sweep(
         plan,

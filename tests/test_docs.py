@@ -29,7 +29,7 @@ FLAGS = {
     "run": {"--set", "--jobs", "--detach"},
     "status": {"--format", "--watch"},
     "worker": {"--shard"},
-    "gc": {"--dry-run"},
+    "gc": {"--dry-run", "--yes", "--empty-trash", "--unknown", "--release"},
     "fit": {"--mixtures", "--losses", "--key", "--budget", "--seed", "--ignore", "--law", "--choose", "--draws"}
     | {"--trees", "--out"},
     "predict": {"--fit", "--mixtures", "--key", "--budget", "--ignore", "--at", "--out"},

@@ -84,11 +84,14 @@ def stage(arguments: argparse.Namespace) -> None:
 
 def status(arguments: argparse.Namespace) -> None:
     """How far each study is."""
+    from mixlang.plan.committed import left_out
     from mixlang.plan.workspace import Workspace
     from runners.status import study_status
 
     workspace = Workspace.find(arguments.spec.resolve().parent if arguments.spec else Path.cwd())
     studies = [workspace.study(arguments.spec)] if arguments.spec else workspace.studies()
+    for line in left_out(workspace, studies):
+        say(line)
 
     def look() -> list[dict[str, Any]]:
         return [study_status(workspace, study) for study in studies]
@@ -111,22 +114,85 @@ def worker(arguments: argparse.Namespace) -> None:
     work(arguments.plan, *arguments.shard)
 
 
-def gc(arguments: argparse.Namespace) -> None:
-    """Delete runs that nothing names."""
+def gc(arguments: argparse.Namespace) -> int:
+    """Move runs that nobody asks for to the trash, or empty that; shows what first, and asks."""
     from mixlang.plan.workspace import Workspace
-    from runners.engines.jobs import forget, is_over, noted
-    from runners.status import unnamed_runs
+    from runners.askers import release
+    from runners.collect import runs_in_words
     from runners.store import RunStore
 
     workspace = Workspace.find(Path.cwd())
-    store = RunStore(workspace.store)
-    keys = unnamed_runs(workspace)
-    for key in keys:
-        print(key)
-        if not arguments.dry_run:
-            store.forget(key)
-    over = [item for item in noted(store) if is_over(item)]
-    for submission in [] if arguments.dry_run else over:
-        forget(submission)
-    also = f", and the notes of {len(over)} submissions to a scheduler" if over else ""
-    say(f"{len(keys)} runs{also} {'would be' if arguments.dry_run else 'were'} deleted")
+    if arguments.release:
+        count = release(RunStore(workspace.store), arguments.release)
+        say(f"{arguments.release} asks for nothing any more; it asked for {runs_in_words(count)}")
+    return _empty_trash(workspace, arguments) if arguments.empty_trash else _collect(workspace, arguments)
+
+
+def _collect(workspace: Workspace, arguments: argparse.Namespace) -> int:
+    from runners.collect import discard, runs_in_words, size_of, survey, survey_in_words
+    from runners.engines.jobs import forget
+    from runners.store import RunStore
+
+    store, found = RunStore(workspace.store), survey(workspace)
+    keys = [*found.former, *(found.unknown if arguments.unknown else [])]
+    for line in survey_in_words(store, found, arguments.unknown):
+        say(line)
+    if keys or found.over:
+        also = f", and the notes of {len(found.over)} submissions to a scheduler are deleted" if found.over else ""
+        if not _agreed(arguments, f"{size_of(store, keys)} move to the trash{also}"):
+            return _kept(arguments, keys)
+        moved = discard(workspace, keys)
+        for submission in found.over:
+            forget(submission)
+        for key in moved:
+            print(key)
+        say(f"{runs_in_words(len(moved))} moved to {store.root / 'trash'}; running the study again brings them back")
+    else:
+        say("nothing to move")
+    if store.trashed():
+        say(f"in the trash: {size_of(store, store.trashed())}; to delete them for good: mixlang gc --empty-trash")
+    return 0
+
+
+def _empty_trash(workspace: Workspace, arguments: argparse.Namespace) -> int:
+    from runners.collect import in_trash, size_of
+    from runners.store import RunStore
+
+    store, keys = RunStore(workspace.store), in_trash(workspace)
+    if not keys:
+        say("the trash is empty")
+        return 0
+    if not _agreed(arguments, f"{size_of(store, keys)} in the trash are deleted for good"):
+        return _kept(arguments, keys)
+    size = size_of(store, keys)
+    for key in in_trash(workspace):  # somebody may have asked for one since
+        if key in keys:
+            store.delete_trashed(key)
+    say(f"{size} were deleted")
+    return 0
+
+
+def _agreed(arguments: argparse.Namespace, what: str) -> bool:
+    """Whether the user wants it: by --yes, or by an answer where somebody can give one."""
+    if arguments.dry_run:
+        say(f"without --dry-run: {what}")
+        return False
+    if arguments.yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        say(f"{what}, if you give --yes; nothing was touched, as there is no terminal to ask on")
+        return False
+    print(f"{what}. Do it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _kept(arguments: argparse.Namespace, keys: list[str]) -> int:
+    """After a no: a dry run lists the runs; who could not be asked has used the command wrongly."""
+    if arguments.dry_run:
+        for key in keys:
+            print(key)
+        return 0
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        say("nothing was touched")
+        return 0
+    return 2

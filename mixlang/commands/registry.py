@@ -114,8 +114,9 @@ def _print_checks(results: dict[str, list[Any]], around: list[str]) -> None:
 
 def _say_checks(results: dict[str, list[Any]], around: list[str]) -> None:
     for label, found in results.items():
-        broken = any(check.problems for check in found)
-        print(f"{label}: {'NOT INTACT' if broken else 'as published, and it follows from its files'}")
+        broken = {check.name for check in found if check.problems}
+        verdict = "OTHER LINE ENDS, else as published" if broken == {"line ends"} else "NOT INTACT"
+        print(f"{label}: {verdict if broken else 'as published, and it follows from its files'}")
         for check in found:
             if not check.problems:
                 print(f"  {check.name:14} {check.detail}")

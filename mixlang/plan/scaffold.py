@@ -14,11 +14,11 @@ from pathlib import Path
 from mixlang.environment import for_tools
 from mixlang.errors import InputError, StageError
 from mixlang.files import write_text
+from mixlang.plan.committed import IGNORE, keep_line_ends
 from mixlang.plan.pipeline import render
+from mixlang.plan.workspace import Workspace
 from mixlang.spec.locations import LOCAL_FILE
 from mixlang.spec.lookup import schema_text
-
-_IGNORE = "# made here, never committed\n.mixlang/\nmixlang.local.yaml\n"
 
 
 def make_workspace(path: Path, specs: Mapping[str, str], data_root: Path | None = None) -> list[str]:
@@ -62,7 +62,7 @@ def make_workspace(path: Path, specs: Mapping[str, str], data_root: Path | None 
     done = []
     for name, text in (
         ("dvc.yaml", render([])),
-        (".gitignore", _IGNORE),
+        (".gitignore", IGNORE),
         *((f"specs/{name}.yaml", text) for name, text in specs.items()),
         *([(LOCAL_FILE, f"data_root: {json.dumps(str(data_root))}\n")] if data_root else []),
         ("specs/mixlang.schema.json", schema_text()),
@@ -76,7 +76,10 @@ def make_workspace(path: Path, specs: Mapping[str, str], data_root: Path | None 
             done.append(f"kept {path / name}, which was there")
     if ".mixlang" not in (root / ".gitignore").read_text(encoding="utf-8"):
         with (root / ".gitignore").open("a", encoding="utf-8") as file:
-            file.write(_IGNORE)
+            file.write(IGNORE)
+    if not (root / ".gitattributes").exists():
+        done.append(f"wrote {path / '.gitattributes'}")
+    keep_line_ends(Workspace(root))
     return [
         *done,
         f"{path} is a workspace; next: cd {shlex.quote(str(path))} && mixlang check specs/{next(iter(specs))}.yaml",

@@ -14,6 +14,8 @@ from mixlang.files import file_digest
 
 MANIFEST = "MANIFEST"
 
+_CRLF = b"\r\n"
+
 _SEAL = "# sha256 of the lines above: "
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)")
 
@@ -35,7 +37,10 @@ def read_manifest(path: Path) -> dict[str, str]:
         ValueError: it is not, to the byte, what was written; says what is wrong.
         OSError: it cannot be read.
     """
-    data = path.read_bytes()
+    return _parsed(path.read_bytes())
+
+
+def _parsed(data: bytes) -> dict[str, str]:
     text = data.decode("utf-8", errors="replace")
     *lines, seal = text.splitlines() or [""]
     found = {}
@@ -53,19 +58,41 @@ def read_manifest(path: Path) -> dict[str, str]:
 
 def damage(folder: Path) -> list[str]:
     """What is wrong with the files of a version, each item beginning with the file's name; empty when nothing is."""
+    ends, found = compared(folder)
+    if ends:
+        others = f" and {len(ends) - 1} other files" if len(ends) > 1 else ""
+        found.append(
+            f"{ends[0]}{others}: as published but for their line ends (CRLF), which git changes with core.autocrlf; in a "
+            "workspace 'mixlang compile SPEC' gives them back; elsewhere add 'v*/** -text' to a .gitattributes beside the "
+            f"versions, delete {folder} and check it out again"
+        )
+    return found
+
+
+def compared(folder: Path) -> tuple[list[str], list[str]]:
+    """The files of a version whose line ends alone differ, as git changes them on a checkout, and what else is wrong."""
+    ends: list[str] = []
     try:
-        listed = read_manifest(folder / MANIFEST)
+        data = (folder / MANIFEST).read_bytes()
+        if _CRLF in data:
+            data = data.replace(_CRLF, b"\n")
+            ends.append(MANIFEST)
+        listed = _parsed(data)
     except (OSError, ValueError) as error:
-        return [f"{MANIFEST}: changed since it was published: {error}"]
+        return [], [f"{MANIFEST}: changed since it was published: {error}"]
     found = []
     for name, digest in listed.items():
         file = folder / name
         try:
-            if file_digest(file) != digest:
+            if file_digest(file) == digest:
+                continue
+            if hashlib.sha256(file.read_bytes().replace(_CRLF, b"\n")).hexdigest() == digest:
+                ends.append(name)
+            else:
                 found.append(f"{name}: changed since it was published")
         except FileNotFoundError:
             found.append(f"{name}: missing")
         except OSError as error:
             found.append(f"{name}: cannot be read ({error.strerror or error})")
     extra = sorted(file.name for file in folder.iterdir() if file.name not in {*listed, MANIFEST})
-    return found + [f"{name}: not part of the published version" for name in extra]
+    return ends, found + [f"{name}: not part of the published version" for name in extra]
