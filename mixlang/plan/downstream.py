@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mixlang.files import digest
+from mixlang.names import ALLOCATED, SCRATCH
 from mixlang.plan.manifest import DataManifest, VolumeRecord
 from mixlang.plan.split import order_key
 from mixlang.spec.marks import Path_
@@ -38,7 +39,7 @@ def downstream_settings(
     downstream = spec.downstream
     if not downstream.tasks:
         return {"tasks": {}}
-    encoders = downstream.encoders or ["allocated", *spec.verify.baselines, "scratch"]
+    encoders = downstream.encoders or [ALLOCATED, *spec.verify.baselines, SCRATCH]
     return {
         "encoders": encoders,
         "budget": downstream.budget or max(spec.budgets.holdout, default=None),
