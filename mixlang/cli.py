@@ -242,9 +242,7 @@ def _predict_options(added: argparse.ArgumentParser) -> None:
 def _allocate_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--fit", type=Path, required=True, metavar="FIT.json")
     added.add_argument("--budget", type=arguments.amount, metavar="N", help="default: the largest one fitted")
-    added.add_argument(
-        "--objective", default="weighted_loss", metavar="NAME", help=", ".join(OBJECTIVES)
-    )
+    added.add_argument("--objective", default="weighted_loss", metavar="NAME", help=", ".join(OBJECTIVES))
     added.add_argument(
         "--tail", type=arguments.fraction, default=0.2, metavar="P", help="robust: the worst part of the draws"
     )
