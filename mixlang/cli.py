@@ -16,6 +16,7 @@ from mixlang import __version__, arguments
 from mixlang.commands import pipeline, registry, specs, tables
 from mixlang.console import print_json, say
 from mixlang.errors import MixlangError, crash
+from mixlang.names import OBJECTIVES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -249,9 +250,7 @@ def _predict_options(added: argparse.ArgumentParser) -> None:
 def _allocate_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--fit", type=Path, required=True, metavar="FIT.json")
     added.add_argument("--budget", type=arguments.amount, metavar="N", help="default: the largest one fitted")
-    added.add_argument(
-        "--objective", default="weighted_loss", metavar="NAME", help="weighted_loss, geometric_mean, worst_case, robust"
-    )
+    added.add_argument("--objective", default="weighted_loss", metavar="NAME", help=", ".join(OBJECTIVES))
     added.add_argument(
         "--tail", type=arguments.fraction, default=0.2, metavar="P", help="robust: the worst part of the draws"
     )

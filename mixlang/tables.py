@@ -13,7 +13,7 @@ import numpy as np
 from mixlang.console import say
 from mixlang.errors import InputError
 from mixlang.files import file_digest, read_json, refuse_unwritable, write_json, write_text
-from mixlang.spec.suggest import did_you_mean
+from mixlang.names import meant_or_known
 
 _LEAST_DRAWS = 10
 """Fewer bootstrap draws than this make intervals that mislead."""
@@ -287,5 +287,4 @@ def _refuse_unknown(kind: str, given: Mapping[str, Any], known: Sequence[str]) -
 
 
 def _known(name: str, known: Sequence[str]) -> str:
-    suggestion = did_you_mean(name, known)
-    return f"D{suggestion[1:]}" if suggestion else f"There are {', '.join(known)}."
+    return meant_or_known(name, known, "names")

@@ -70,6 +70,12 @@ MISTAKES = [
     (CAP, "constraints: {repetion: 400}", "MX0101", "repetion", "did you mean 'repetition'"),
     (CAP, "constraints: {share: {ct: {minimum: 0.1}}}", "MX0101", "minimum", "did you mean 'min'"),
     (CAP, "objective: {weight: {ct: 2}}", "MX0101", "weight: {ct", "did you mean 'weights'"),
+    (CAP, downstream("encoders: [alocated], "), "MX0238", "alocated", "did you mean 'allocated'"),
+    (CAP, downstream("encoders: [best_single], "), "MX0238", "best_single", "add 'best_single' to verify.baselines"),
+    (CAP, "downstream: {encoders: [unform]}", "MX0238", "unform", "did you mean 'uniform'"),
+    (CAP, "launch: {tracker: wanddb}", "MX0104", "wanddb", "did you mean 'wandb'"),
+    (CAP, "launch: {tracker: comet}", "MX0104", "comet", "did you mean 'comet_ml'"),
+    (CAP, "launch: {tracker: Tensorboard}", "MX0104", "Tensorboard", "did you mean 'tensorboard'"),
     (CAP, "limits: {max_device_hour: 3}", "MX0101", "max_device_hour:", "did you mean 'max_device_hours'"),
     (CAP, "launch: {gpus: 4}", "MX0101", "gpus", "did you mean 'processes_per_run'"),
     # what is missing
@@ -110,8 +116,8 @@ MISTAKES = [
     ("warmup_steps: 5", "flips: on, warmup_steps: 5", "MX0103", "on,", "write true"),
     ("warmup_steps: 5", "flips: 1, warmup_steps: 5", "MX0103", "1,", "write true"),
     ("warmup_steps: 5", "betas: 0.9, warmup_steps: 5", "MX0103", "0.9,", "[0.9, 0.95]"),
-    ("name: small", "name: 7", "MX0103", "7", "put it in quotes: '7'"),
-    ("name: small", "name: 2026", "MX0103", "2026", "put it in quotes: '2026'"),
+    ("name: small", "name: 7", "MX0103", "7", "starting with a letter"),
+    ("name: small", "name: 2026", "MX0103", "2026", "starting with a letter"),
     ("name: small", "name: true", "MX0103", "true", "must be text"),
     ("name: small", "name: [small]", "MX0103", "[small]", "must be text"),
     ("data: {validation_crops: 1}", "data: 4", "MX0103", "4", "its keys are split, validation_crops"),
@@ -349,3 +355,39 @@ def test_mistakes_do_not_hide_each_other(tmp_path):
     found = diagnostics(tmp_path, text)
     assert [item.code for item in found] == ["MX0104", "MX0203", "MX0101", "MX0102", "MX0201", "MX0103"]
     assert [item.position.line for item in found] == sorted(item.position.line for item in found)
+
+
+@pytest.mark.parametrize(
+    "written", ["00123", "1e3", ".5", "+1", "01", "1.10", "-0", "1.", "1e400", ".inf", "True", "1" * 90]
+)
+def test_a_hint_quotes_a_value_as_it_is_written(tmp_path, written):
+    """And what it offers is accepted, as that text."""
+    text = SMALL_SPEC + "launch: {slurm: {account: PUT}}\n"
+    (found,) = [item for item in diagnostics(tmp_path, text.replace("PUT", written)) if item.code == "MX0103"]
+    assert f"not {written}" in found.message or f"not {written[:57]}" in found.message
+    assert found.help == f"put it in quotes: '{written}'"
+    path = tmp_path / "spec.yaml"
+    path.write_text(text.replace("PUT", found.help.removeprefix("put it in quotes: ")))
+    assert load_spec(path).spec.launch.slurm.account == written
+
+
+@pytest.mark.parametrize("written", ["1_000", "0x10", "0o17", "12:30:45", "2024-01-01", "yes", "no", "1e", "0b1"])
+def test_what_is_text_stays_as_it_is_written(tmp_path, written):
+    path = tmp_path / "spec.yaml"
+    path.write_text(SMALL_SPEC + f"launch: {{slurm: {{account: {written}}}}}\n")
+    assert load_spec(path).spec.launch.slurm.account == written
+
+
+def test_values_of_a_base_and_of_the_command_line_are_quoted_as_written(tmp_path):
+    (tmp_path / "base.yaml").write_text("launch: {slurm: {account: 007}}\n")
+    path = tmp_path / "spec.yaml"
+    path.write_text(SMALL_SPEC + "extends: base.yaml\n")
+    with pytest.raises(SpecError) as error:
+        load_spec(path, overrides=["launch.slurm.qos=1.10", "train.batch_size=8e0"])
+    helps = [item.help for item in error.value.diagnostics if item.severity == "error"]
+    assert helps == ["put it in quotes: '007'", "put it in quotes: '1.10'", "write 8"]
+
+
+def test_a_number_too_long_to_be_one_is_no_defect(tmp_path):
+    found = diagnostics(tmp_path, SMALL_SPEC.replace("batch_size: 8", f"batch_size: '{'9' * 5000}'"))
+    assert [item.code for item in found if item.severity == "error"] == ["MX0103"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import Fit
+from mixlang.names import meant_or_known
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +79,7 @@ def groups_of(domains: Sequence[str], wanted: Mapping[str, Any]) -> tuple[Group,
         for member in entry["members"]:
             if member not in domains:
                 raise InputError(
-                    f"group '{name}': there is no domain '{member}'", f"The domains are {', '.join(domains)}."
+                    f"group '{name}': there is no domain '{member}'", meant_or_known(member, domains, "domains")
                 )
         members = np.array([float(domain in entry["members"]) for domain in domains])
         groups.append(Group(name, members, float(entry["min"]), float(entry["max"])))

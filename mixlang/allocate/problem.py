@@ -17,10 +17,10 @@ from mixlang.allocate.baselines import baseline_shares
 from mixlang.allocate.bounds import Group, bounds_of, cheapest, groups_of, refuse_infeasible
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import Fit
+from mixlang.names import OBJECTIVES, meant_or_known
 
 Floats = NDArray[np.float64]
 
-OBJECTIVES = ("weighted_loss", "geometric_mean", "worst_case", "robust")
 
 ROBUST_DRAWS = 20
 """Bootstrap draws a robust objective looks at: its cost grows with them, and its tail mean needs no more."""
@@ -89,7 +89,7 @@ class Problem:
         prior = prior_of(fit.domains, settings)
         kind = objective["minimize"]
         if kind not in OBJECTIVES:
-            raise InputError(f"there is no objective '{kind}'", f"The objectives are {', '.join(OBJECTIVES)}.")
+            raise InputError(f"there is no objective '{kind}'", meant_or_known(kind, OBJECTIVES, "objectives"))
         scenarios: list[int | None] = [None]
         if kind == "robust":
             if fit.draws < 2:

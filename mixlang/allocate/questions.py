@@ -11,6 +11,7 @@ from mixlang.allocate.problem import Problem
 from mixlang.allocate.solve import Allocation, solve
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import Fit
+from mixlang.names import meant_or_known
 
 
 def path(fit: Fit, settings: Mapping[str, Any], budgets: Sequence[float]) -> list[dict[str, Any]]:
@@ -45,7 +46,7 @@ def smallest_budget(
     """
     for name, goal in goals.items():
         if name not in fit.names:
-            raise InputError(f"there is no loss '{name}'", f"The losses are {', '.join(fit.names)}.")
+            raise InputError(f"there is no loss '{name}'", meant_or_known(name, fit.names, "losses"))
         if not (np.isfinite(goal) and goal > 0):
             raise InputError(f"the goal for '{name}' is {goal:g}; it has to be a positive number")
         floor = fit[name].floor

@@ -20,6 +20,7 @@ from mixlang.laws.regression import Regression
 from mixlang.laws.selection import cross_validate, left_out
 from mixlang.laws.shared import fit_shared
 from mixlang.laws.table import LossTable
+from mixlang.names import FAMILY_NAMES, meant_or_known
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ def fit_laws(
         InputError: the runs cannot identify the laws; says why and what to do.
     """
     if family != "auto" and family not in FAMILIES:
-        raise InputError(f"there is no law '{family}'", f"The laws are auto, {', '.join(FAMILIES)}.")
+        raise InputError(f"there is no law '{family}'", meant_or_known(family, FAMILY_NAMES, "laws"))
     wanted = [FAMILIES[name] for name in (AUTO if family == "auto" else (family,))]
     wanted = [item for item in wanted if fixed_total or not item.fixed_total or family != "auto"]
     # Small batched problems run three times slower on several BLAS threads, and differ in their last bits.

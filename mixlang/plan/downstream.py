@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mixlang.files import digest
+from mixlang.names import ALLOCATED, PUBLISHED, SCRATCH
 from mixlang.plan.manifest import DataManifest, VolumeRecord
 from mixlang.plan.split import order_key
 from mixlang.spec.marks import Path_
@@ -40,7 +41,7 @@ def downstream_settings(
         return {"tasks": {}}
     budget = downstream.budget or max(spec.budgets.holdout, default=None)
     return {
-        "encoders": downstream.encoders or [solved_encoder(spec, budget), *spec.verify.baselines, "scratch"],
+        "encoders": downstream.encoders or [solved_encoder(spec, budget), *spec.verify.baselines, SCRATCH],
         "budget": budget,
         "seeds": downstream.seeds,
         "labels": sorted(downstream.labels),
@@ -52,7 +53,7 @@ def downstream_settings(
 def solved_encoder(spec: Spec, budget: int | None) -> str:
     """Which solved mixture's encoder is compared by default: that of the published shares where runs have them."""
     published = {"all": spec.budgets.holdout, "largest": [max(spec.budgets.holdout, default=None)], "none": []}
-    return "published" if budget in published[spec.verify.published] else "allocated"
+    return PUBLISHED if budget in published[spec.verify.published] else ALLOCATED
 
 
 def _task(

@@ -11,7 +11,6 @@ from mixlang.report.results import Results
 from mixlang.report.svg import Chart, colour
 
 _MODES = {"probe": "frozen", "finetune": "fine-tuned"}
-_ENCODERS = ("published", "allocated", "proportional", "uniform", "unimax", "scratch")
 
 
 def downstream_section(results: Results) -> list[str]:
@@ -47,7 +46,7 @@ def _task(name: str, task: Mapping[str, Any], encoders: Sequence[str]) -> list[s
         soft(f"{test['volumes']} test volumes of {test['subjects']} subjects; {side}."),
     ]
     if len({item["labels"] for item in task["results"]}) > 1:
-        charts = [f"<figure>{_efficiency(name, task, mode)}</figure>" for mode in _modes(task)]
+        charts = [f"<figure>{_efficiency(name, task, mode, encoders)}</figure>" for mode in _modes(task)]
         parts += [_key(encoders), f'<div class="row">{"".join(charts)}</div>']
     parts += [_scores(task), _differences(task)]
     return [*parts, "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in task["sentences"]) + "</ul>"]
@@ -61,7 +60,7 @@ def _main(task: Mapping[str, Any]) -> str:
     return "auroc" if task["kind"] == "classification" else "dice"
 
 
-def _efficiency(name: str, task: Mapping[str, Any], mode: str) -> str:
+def _efficiency(name: str, task: Mapping[str, Any], mode: str, encoders: Sequence[str]) -> str:
     """The main score against labelled training volumes, a line an encoder."""
     score = _main(task)
     rows = [item for item in task["results"] if item["mode"] == mode and item[score]["mean"] is not None]
@@ -79,15 +78,15 @@ def _efficiency(name: str, task: Mapping[str, Any], mode: str) -> str:
     for encoder in dict.fromkeys(item["encoder"] for item in rows):
         mine = [(item["training_volumes"], item[score]["mean"]) for item in rows if item["encoder"] == encoder]
         xs, ys = [x for x, _ in mine], [y for _, y in mine]
-        chart.line(xs, ys, _ENCODERS.index(encoder))
-        chart.points(xs, ys, _ENCODERS.index(encoder))
+        chart.line(xs, ys, encoders.index(encoder))
+        chart.points(xs, ys, encoders.index(encoder))
     return chart.render()
 
 
 def _key(encoders: Sequence[str]) -> str:
     items = "".join(
-        f'<span class="key"><span class="swatch" style="background:{colour(_ENCODERS.index(name))}"></span>{escape(name)}</span>'
-        for name in encoders
+        f'<span class="key"><span class="swatch" style="background:{colour(index)}"></span>{escape(name)}</span>'
+        for index, name in enumerate(encoders)
     )
     return f"<p>{items}</p>"
 

@@ -25,7 +25,7 @@ def structure_section(results: Results) -> list[str]:
     alt = "Directed graph of the domains: an arrow from a domain to each that its data help, wider where they help more"
     note = (
         "An arrow's width and number: the part of the receiver's improvement that the giver's data bring at the "
-        f"allocated mixture; drawn from {LEAST:.0%} on, where the 90 % interval excludes nothing at all. Double ring: "
+        f"allocated mixture; drawn from {LEAST:.0%} on, where the 90 % interval excludes zero. Double ring: "
         "hub; dashed ring: island. Giving: the part of a domain's worth that goes to other domains' losses. Receiving: "
         "the part of its own improvement that others' data bring. A hub gives more than half, an island gives and "
         "receives less than a tenth, each with its whole 90 % interval."

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable
 
+from mixlang.names import ALLOCATED, BASELINES, FIXED_TOTAL, OWN_ENCODERS, OWN_MIXTURES, PUBLISHED, SCRATCH
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.feasibility import distinct_crops, infeasible
 from mixlang.spec.marks import Marked, Path_
@@ -25,12 +26,6 @@ _LEAST_DRAWS = 10
 _SPREAD = 1.5
 """Probe budgets that span less than this factor get a warning."""
 _ROUNDING = 1e-12
-
-_FIXED_TOTAL = ("transfer_tilted", "additive", "exponential")
-"""Laws that are convex only among mixtures of one total amount."""
-
-_TAKEN = ("published", "allocated", "proportional", "uniform", "unimax", "best_single", "best_observed", "no_transfer")
-"""Names of mixtures that a study has anyway."""
 
 
 class _Findings:
@@ -242,7 +237,7 @@ def _shares(spec: Spec, findings: _Findings) -> None:
 
 
 def _law(spec: Spec, findings: _Findings) -> None:
-    if spec.law.family in _FIXED_TOTAL and len({domain.cost for domain in spec.domains.values()}) > 1:
+    if spec.law.family in FIXED_TOTAL and len({domain.cost for domain in spec.domains.values()}) > 1:
         message = f"the law '{spec.law.family}' can only be solved where all costs are equal"
         findings.error("MX0221", ("law", "family"), message, "use a law of amounts, such as transfer, or auto")
 
@@ -375,7 +370,7 @@ def _baselines(spec: Spec, findings: _Findings) -> None:
         if abs(sum(shares.values()) - 1) > 1e-6:
             message = f"the shares of '{name}' sum to {sum(shares.values()):g}, not to 1"
             findings.error("MX0244", path, message, "name the share of every domain it has any of", key=True)
-        if name in _TAKEN:
+        if name in OWN_MIXTURES:
             message = f"'{name}' is what mixlang calls a mixture of its own"
             findings.error("MX0245", path, message, "choose another name", key=True)
     if verify.grid.count and verify.grid.seeds > verify.seeds:
@@ -395,11 +390,12 @@ def _solved(spec: Spec) -> list[str]:
     """The solved mixtures of which runs at the downstream budget are trained."""
     held, budget = spec.budgets.holdout, spec.downstream.budget
     trained = {"all": held, "largest": [max(held, default=0)], "none": []}[spec.verify.published]
-    return ["published", "allocated"] if (budget or max(held, default=0)) in trained else ["allocated"]
+    return [PUBLISHED, ALLOCATED] if (budget or max(held, default=0)) in trained else [ALLOCATED]
 
 
 def _encoders(spec: Spec, findings: _Findings) -> None:
     downstream, section = spec.downstream, ("downstream",)
+    _encoder_names(spec, findings)
     if not downstream.tasks:
         return
     if not spec.budgets.holdout:
@@ -411,19 +407,29 @@ def _encoders(spec: Spec, findings: _Findings) -> None:
         shown = ", ".join(show_amount(amount) for amount in spec.budgets.holdout)
         message = f"{show_amount(downstream.budget)} is not a holdout budget, so no verification run has it"
         findings.error("MX0237", (*section, "budget"), message, f"the holdout budgets are {shown}")
-    there = [*_solved(spec), *spec.verify.baselines, *spec.verify.mixtures, "scratch"]
-    for index, name in enumerate(downstream.encoders or []):
-        if name not in there:
-            message = (
-                f"no verification run gives the encoder '{name}': it is not among verify.baselines or verify.mixtures"
-            )
-            findings.error("MX0238", (*section, "encoders", index), message, f"there are {', '.join(there)}")
     for field in ("encoders", "labels"):
         values = getattr(downstream, field) or []
         for index, value in enumerate(values):
             if value in values[:index]:
                 message = f"{value if isinstance(value, str) else f'{value:g}'} is listed twice"
                 findings.error("MX0239", (*section, field, index), message, "take one out")
+
+
+def _encoder_names(spec: Spec, findings: _Findings) -> None:
+    """Encoders that are named and that no verification run would give."""
+    there = [*_solved(spec), *spec.verify.baselines, *spec.verify.mixtures, SCRATCH]
+    for index, name in enumerate(spec.downstream.encoders or []):
+        if name in there:
+            continue
+        message = f"no verification run gives the encoder '{name}': it is not among verify.baselines or verify.mixtures"
+        if name in BASELINES:
+            help = f"add '{name}' to verify.baselines; without it there are {', '.join(there)}"
+        elif name == PUBLISHED:
+            message = f"no verification run at the downstream budget has the published shares, so there is no encoder '{name}'"
+            help = "set verify.published to 'all', or downstream.budget to the largest holdout budget"
+        else:
+            help = did_you_mean(name, there) or did_you_mean(name, OWN_ENCODERS) or f"there are {', '.join(there)}"
+        findings.error("MX0238", ("downstream", "encoders", index), message, help)
 
 
 def _tasks(spec: Spec, findings: _Findings) -> None:

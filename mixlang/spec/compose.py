@@ -144,6 +144,7 @@ def _override(texts: Sequence[str], number: int) -> Marked:
         column += len(part) + 1
     marked.keys |= {(*prefix, *path): moved(place) for path, place in inner.keys.items()}
     marked.values |= {(*prefix, *path): moved(place) for path, place in inner.values.items()}
+    marked.written = {(*prefix, *path): text for path, text in inner.written.items()}
     marked.empty = {(*prefix, *path) for path in inner.empty}
     marked.problems = [
         marked.at(item.code, moved((item.position, item.width)), item.message, item.help) for item in inner.problems

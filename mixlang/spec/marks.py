@@ -56,6 +56,7 @@ class Marked:
         lines: the lines of each file, for showing them.
         keys: where the key of a path stands; `values`: where its value does.
         empty: paths of keys with nothing after the colon.
+        written: how the numbers, truth values and nulls of the file are written there, by path.
         replaced: paths whose value takes the place of one in a base.
         problems: what is wrong with the YAML itself, but did not keep the rest from being read.
     """
@@ -66,6 +67,7 @@ class Marked:
     keys: dict[Path_, Place] = field(default_factory=dict)
     values: dict[Path_, Place] = field(default_factory=dict)
     empty: set[Path_] = field(default_factory=set)
+    written: dict[Path_, str] = field(default_factory=dict)
     replaced: set[Path_] = field(default_factory=set)
     problems: list[Diagnostic] = field(default_factory=list)
 
@@ -136,7 +138,12 @@ def _copied(merged: Marked, source: Marked, value: Any, path: Path_) -> Any:
 
 
 def _copy_places(merged: Marked, source: Marked, path: Path_) -> None:
-    for into, known in ((merged.keys, source.keys), (merged.values, source.values)):
+    tables: tuple[tuple[dict[Path_, Any], dict[Path_, Any]], ...] = (
+        (merged.keys, source.keys),
+        (merged.values, source.values),
+        (merged.written, source.written),
+    )
+    for into, known in tables:
         if path in known:
             into[path] = known[path]
     if path in source.empty:
@@ -306,6 +313,8 @@ class _Walker:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         if kind == "str":
             return node.value
+        if not node.style:  # plain, as nothing but text is in quotes
+            self.marked.written[path] = node.value
         if kind == "null":
             if not node.value:
                 self.marked.empty.add(path)

@@ -60,8 +60,8 @@ def parse_bytes(value: Any) -> int:
     """
     match = _SIZE.match(value.strip()) if isinstance(value, str) else None
     if not match:
-        shown = f"'{value[:40]}'" if isinstance(value, str) else f"{value!r:.40}"
-        raise ValueError(f"{shown} is not a size; write it with its unit, such as 500 GB")
+        shown = f"'{value[:40]}' is not a size" if isinstance(value, str) else "this is not a size"
+        raise ValueError(f"{shown}; write it with its unit, such as 500 GB")
     return round(float(match[1].replace("_", "")) * _UNITS[match[2].lower()])
 
 

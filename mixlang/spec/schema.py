@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
+from mixlang.names import BASELINES, OWN_ENCODERS, Baseline, FamilyName, ObjectiveName, PublishedAt, TrackerName
 from mixlang.spec.quantities import Amount, Bytes, WallTime
 
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
@@ -352,18 +353,7 @@ class Design(Section):
 class Law(Section):
     """Which scaling law is fitted (docs/laws.md)."""
 
-    family: Literal[
-        "auto",
-        "power",
-        "transfer",
-        "transfer_nofloor",
-        "transfer_common",
-        "transfer_saturating",
-        "transfer_shared",
-        "transfer_tilted",
-        "additive",
-        "exponential",
-    ] = _key("auto", "auto: the family with the smallest cross-validated error.", "transfer")
+    family: FamilyName = _key("auto", "auto: the family with the smallest cross-validated error.", "transfer")
     choose: Literal["each", "all"] = _key(
         "each", "With auto: a family for each evaluated domain, or the best one for all of them.", "all"
     )
@@ -373,7 +363,7 @@ class Law(Section):
 class Objective(Section):
     """What the allocation minimises, over losses relative to a reference."""
 
-    minimize: Literal["weighted_loss", "geometric_mean", "worst_case", "robust"] = _key(
+    minimize: ObjectiveName = _key(
         "weighted_loss",
         "Of the relative losses: weighted mean, weighted geometric mean, the largest, or (robust) the mean of the "
         "weighted loss over the worst part of the bootstrap draws of the laws.",
@@ -449,14 +439,18 @@ class Grid(Section):
     seeds: int = _key(2, "Runs of each; at most verify.seeds.", 2, "runs", ge=1, le=100)
 
 
+_MOST_MIXTURES = 32
+"""Mixtures of one's own that a study may compare with."""
+
+
 class Verify(Section):
     """What the allocated mixture is measured against at the holdout budgets."""
 
-    baselines: list[Literal["proportional", "uniform", "unimax", "best_single"]] = _key(
+    baselines: list[Baseline] = _key(
         ["proportional", "uniform"],
         "Mixtures trained beside the allocated one: by what there is, equal shares, equal shares up to the "
         "repetition cap (UniMax), or the one domain that alone is predicted to be best.",
-        ["proportional", "uniform", "unimax", "best_single"],
+        list(BASELINES),
         min_length=1,
     )
     mixtures: dict[Name, dict[str, Share]] = _key(
@@ -464,9 +458,9 @@ class Verify(Section):
         "Mixtures of your own to train beside them, shares by domain; a domain left out has none.",
         {"habit": {"ct": 0.7, "mri": 0.2, "pet": 0.1}},
         "fraction of the budget",
-        max_length=32,
+        max_length=_MOST_MIXTURES,
     )
-    published: Literal["largest", "all", "none"] = _key(
+    published: PublishedAt = _key(
         "largest",
         "Holdout budgets at which the published shares are trained, those solved for the target: the largest one, all, or "
         "none. At every holdout budget the mixture solved for that very budget is trained too.",
@@ -572,17 +566,23 @@ class Task(Section):
         return {name: [value] if isinstance(value, int) else list(value) for name, value in self.classes.items()}
 
 
+Encoder = Annotated[
+    Name, WithJsonSchema({"anyOf": [{"enum": list(OWN_ENCODERS)}, {"type": "string", "pattern": _NAME}]})
+]
+"""One of the names a study has anyway, or of its own mixtures."""
+
+
 class Downstream(Section):
     """What the pretrained encoders are worth to tasks with labels; nothing is trained where no task is declared."""
 
-    encoders: list[Literal["published", "allocated", "proportional", "uniform", "unimax", "scratch"]] | None = _key(
+    encoders: list[Encoder] | None = _key(
         None,
         "Encoders compared: of the published shares, of the mixture solved for the very budget (allocated), of baselines in "
-        "verify.baselines, and from scratch (not pretrained). Left out: of the published shares where verify.published "
-        "trains them at the budget, else the allocated one; every baseline; and scratch.",
+        "verify.baselines or mixtures in verify.mixtures, and scratch (not pretrained). Left out: of the published shares "
+        "where verify.published trains them at the budget, else the allocated one; every baseline; and scratch.",
         ["published", "proportional", "scratch"],
         min_length=1,
-        max_length=6,
+        max_length=len(OWN_ENCODERS) + _MOST_MIXTURES,
     )
     budget: Amount | None = _key(
         None,
@@ -704,12 +704,11 @@ class Launch(Section):
         "for all; independent: each trains all of it. The results are the same to the last bit.",
         "independent",
     )
-    tracker: str = _key(
+    tracker: TrackerName = _key(
         "auto",
-        "Where runs log: auto (TensorBoard where installed, below the run's folder), none, or the name of any tracker of "
-        "Accelerate.",
+        "Where runs log: auto (TensorBoard where installed, below the run's folder), none, or a tracker of Accelerate, whose "
+        "package must be installed.",
         "wandb",
-        pattern=r"^[a-z_]+$",
     )
     max_parallel: Annotated[int, Field(ge=1)] | Literal["auto"] = _key(
         "auto", "Runs at once on one machine; auto: as many as cores or devices.", 2, "runs"

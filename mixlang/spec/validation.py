@@ -9,13 +9,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from mixlang import __version__
 from mixlang.spec.diagnostics import Diagnostic
-from mixlang.spec.lookup import describe, example_at, is_section, known_keys, sections_with
+from mixlang.spec.lookup import describe, example_at, is_section, known_keys, schema_at, sections_with
 from mixlang.spec.marks import Marked, Path_
 from mixlang.spec.schema import LANGUAGE_VERSION, Spec
 from mixlang.spec.suggest import closest, did_you_mean, nearly, usual_name
 
 _FEW = 4
 """Keys of a section small enough to be listed beside other advice."""
+
+_EXACT = 1e15
+"""Whole numbers below this are exact as floats."""
+
+_LONGEST_NUMBER = 60
+"""Longer texts are no number that somebody meant to write."""
 
 _NAME_HELP = "letters, digits, '_' and '-', starting with a letter, at most 63"
 
@@ -50,7 +56,7 @@ def wrong_version(marked: Marked) -> Diagnostic | None:
     except (TypeError, ValueError):
         return None
     reads = f"mixlang {__version__} reads version {LANGUAGE_VERSION} of the language"
-    message = f"{reads}, and this spec is in version {show(given)}"
+    message = f"{reads}, and this spec is in version {_shown(given, ('mixlang',), marked)}"
     help = "install a newer mixlang" if newer else f"write 'mixlang: {LANGUAGE_VERSION}' and see docs/spec.md"
     return marked.diagnostic("MX0109", ("mixlang",), message, help)
 
@@ -113,7 +119,7 @@ def _diagnostic(items: list[Any], path: Path_, marked: Marked) -> Diagnostic:
     if "[key]" in item["loc"]:
         return marked.diagnostic("MX0106", path, f"'{key}' is not a name", _NAME_HELP, key=True)
     if "string_pattern_mismatch" in kinds:
-        return marked.diagnostic("MX0106", path, f"{show(item['input'])} is not a name", _NAME_HELP)
+        return marked.diagnostic("MX0106", path, f"{_shown(item['input'], path, marked)} is not a name", _NAME_HELP)
     if "literal_error" in kinds:
         return _not_a_word(kinds, key, path, marked)
     if item["type"] in _RANGE:
@@ -123,8 +129,8 @@ def _diagnostic(items: list[Any], path: Path_, marked: Marked) -> Diagnostic:
     if item["type"] == "value_error":
         return marked.diagnostic("MX0105", path, f"{key}: {item['ctx']['error']}", _value_help(item["input"], path))
     wanted = _WANTED.get(item["type"], "something else")
-    message = f"'{key}' must be {wanted}, not {show(item['input'])}"
-    return marked.diagnostic("MX0103", path, message, _type_help(item, path), key=path in marked.empty)
+    message = f"'{key}' must be {wanted}, not {_shown(item['input'], path, marked)}"
+    return marked.diagnostic("MX0103", path, message, _type_help(item, path, marked), key=path in marked.empty)
 
 
 def _unknown_key(key: str, path: Path_, marked: Marked) -> Diagnostic:
@@ -177,12 +183,14 @@ def _not_a_word(kinds: dict[str, Any], key: str, path: Path_, marked: Marked) ->
         number = next((other for kind, other in kinds.items() if kind in _RANGE), None)
         if number is not None:
             return _out_of_range([number], key, path, marked)
-        message = f"'{key}' must be a number or {expected}, not {show(item['input'])}"
+        message = f"'{key}' must be a number or {expected}, not {_shown(item['input'], path, marked)}"
         help = _number_help(item["input"]) or did_you_mean(str(item["input"]), [expected.strip("'")])
         return marked.diagnostic("MX0104", path, message, help or describe(path))
     words = [word.strip("'") for word in re.split(r", | or ", expected)]
     help = did_you_mean(str(item["input"]), words) or describe(path)
-    return marked.diagnostic("MX0104", path, f"'{key}' must be {expected}, not {show(item['input'])}", help)
+    return marked.diagnostic(
+        "MX0104", path, f"'{key}' must be {expected}, not {_shown(item['input'], path, marked)}", help
+    )
 
 
 def _out_of_range(items: list[Any], key: str, path: Path_, marked: Marked) -> Diagnostic:
@@ -190,7 +198,7 @@ def _out_of_range(items: list[Any], key: str, path: Path_, marked: Marked) -> Di
     for item in items:
         name, words = _RANGE[item["type"]]
         limits.append(f"{words} {item['ctx'][name]:g}")
-    message = f"'{key}' must be {' and '.join(limits)}, not {show(items[0]['input'])}"
+    message = f"'{key}' must be {' and '.join(limits)}, not {_shown(items[0]['input'], path, marked)}"
     return marked.diagnostic("MX0107", path, message, describe(path))
 
 
@@ -218,7 +226,7 @@ def _amount_help(value: Any) -> str:
     return f"did you mean '{match[1]}{suffix}'?" if suffix else ""
 
 
-def _type_help(item: Any, path: Path_) -> str:
+def _type_help(item: Any, path: Path_, marked: Marked) -> str:
     value, wanted = item["input"], item["type"]
     if wanted == "bool_type" and isinstance(value, str | int):
         word = str(value).lower()
@@ -229,12 +237,22 @@ def _type_help(item: Any, path: Path_) -> str:
     if wanted == "list_type" and example_at(path):
         return f"for example {example_at(path)}"
     if wanted == "string_type" and isinstance(value, int | float):
-        return f"put it in quotes: '{value}'"
+        text = marked.written.get(path, str(value))
+        quoted = re.search(_pattern_at(path), text)
+        return f"put it in quotes: '{text}'" if quoted else f"a name is {_NAME_HELP}"
     if wanted in ("model_type", "model_attributes_type") and is_section(path):
         return f"its keys are {', '.join(known_keys(path))}"
     if wanted.startswith("int") and isinstance(value, str) and value.rstrip().endswith("%"):
         return describe(path)
+    if wanted.startswith("int") and isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return f"write {value:.0f}"
     return _number_help(value) or describe(path)
+
+
+def _pattern_at(path: Path_) -> str:
+    """What a text at a place must match; '' where any may stand."""
+    node = schema_at(path)
+    return next((option["pattern"] for option in (node, *node.get("anyOf", [])) if "pattern" in option), "")
 
 
 def _number_help(value: Any) -> str:
@@ -242,9 +260,10 @@ def _number_help(value: Any) -> str:
     if not isinstance(value, str):
         return ""
     text = value.strip()
+    if len(text) > _LONGEST_NUMBER:
+        return ""
     if re.fullmatch(r"[-+]?[0-9][0-9_]*", text):
-        number = int(text.replace("_", ""))
-        return f"write {number}" if "_" in text else f"take off the quotes: {text}"
+        return f"write {text.replace('_', '')}" if "_" in text else f"take off the quotes: {text}"
     if re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?", text):
         return f"take off the quotes: {text}"
     if re.fullmatch(r"[0-9]+,[0-9]+", text):
@@ -264,13 +283,22 @@ def _number_help(value: Any) -> str:
     return f"write {number * factor:.12g}" if factor else f"write the number without its unit: {match[1]}"
 
 
+def _shown(value: Any, path: Path_, marked: Marked) -> str:
+    """The value at a place as the file writes it, short."""
+    text = marked.written.get(path)
+    return show(value) if text is None or value is None else _short(text)
+
+
 def show(value: Any) -> str:
-    """A value as it stands in a spec, short."""
+    """A value as a spec gives it, short."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
-    text = repr(value)
+    return _short(repr(value))
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."

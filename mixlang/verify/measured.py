@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-PUBLISHED, ALLOCATED = "published", "allocated"
+from mixlang.names import ALLOCATED, PUBLISHED
 
 _SAME = 5e-3
 """Shares that differ by less than this in every domain are one mixture to a reader."""

@@ -1,0 +1,83 @@
+"""The names that a spec and the command line choose from, each list written once.
+
+Whoever needs one of these lists takes it from here: the schema, the checks, the laws, the solver and the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Baseline = Literal["proportional", "uniform", "unimax", "best_single"]
+BASELINES: tuple[str, ...] = get_args(Baseline)
+"""Mixtures that a solved one is compared with."""
+
+PUBLISHED, ALLOCATED, SCRATCH = "published", "allocated", "scratch"
+"""The shares solved for the target, which are published; those solved for a held-out budget itself; no pretraining."""
+
+PublishedAt = Literal["largest", "all", "none"]
+"""Held-out budgets at which the published shares are trained."""
+
+OWN_MIXTURES = (PUBLISHED, ALLOCATED, *BASELINES, "best_observed", "no_transfer")
+"""Names that mixlang gives to mixtures, which a mixture of verify.mixtures cannot have."""
+
+OWN_ENCODERS = (PUBLISHED, ALLOCATED, *BASELINES, SCRATCH)
+"""Encoders that a study can have without mixtures of its own; scratch is not pretrained."""
+
+ObjectiveName = Literal["weighted_loss", "geometric_mean", "worst_case", "robust"]
+OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
+
+AUTO = "auto"
+FamilyName = Literal[
+    "auto",
+    "power",
+    "transfer",
+    "transfer_nofloor",
+    "transfer_common",
+    "transfer_saturating",
+    "transfer_shared",
+    "transfer_tilted",
+    "additive",
+    "exponential",
+]
+FAMILY_NAMES: tuple[str, ...] = get_args(FamilyName)
+"""The families of scaling laws (mixlang/laws/families.py), after `auto`."""
+
+FIXED_TOTAL = ("transfer_tilted", "additive", "exponential")
+"""Families that are convex only among mixtures of one total amount."""
+
+TrackerName = Literal[
+    "auto", "none", "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+]
+
+
+@dataclass(frozen=True)
+class Package:
+    """Where a tracker's code comes from: the modules of which one must be there, and what pip calls the package."""
+
+    modules: tuple[str, ...]
+    pip: str
+
+
+TRACKERS = {
+    "aim": Package(("aim",), "aim<4"),
+    "clearml": Package(("clearml",), "clearml"),
+    "comet_ml": Package(("comet_ml",), "comet-ml"),
+    "dvclive": Package(("dvclive",), "dvclive"),
+    "mlflow": Package(("mlflow",), "mlflow"),
+    "swanlab": Package(("swanlab",), "swanlab"),
+    "tensorboard": Package(("tensorboard", "tensorboardX"), "tensorboard"),
+    "trackio": Package(("trackio",), "trackio"),
+    "wandb": Package(("wandb",), "wandb"),
+}
+"""The trackers of Accelerate."""
+
+
+def meant_or_known(word: str, known: Iterable[str], what: str) -> str:
+    """Advice where a name is unknown: "Did you mean 'x'?", or all there are (`what` says of what kind)."""
+    from mixlang.spec.suggest import closest  # only where something is wrong
+
+    names = list(known)
+    match = closest(word, names)
+    return f"Did you mean '{match}'?" if match else f"The {what} are {', '.join(names)}."
