@@ -112,7 +112,13 @@ def test_two_workers_in_two_containers_train_every_run_once(workspace, apart):
     mixlang("compile", "specs/small.yaml", cwd=workspace)
     mixlang("stage", "prepare", "small", cwd=workspace)
     command = [*apart, sys.executable, "-m", "mixlang.cli", "worker", "build/small/plan.json"]
-    started = [subprocess.Popen(command, cwd=workspace, env={**os.environ, "MIXLANG_JOBS": "1"}) for _ in range(2)]
+    env = {**os.environ, "MIXLANG_JOBS": "1"}
+    started = [subprocess.Popen(command, cwd=workspace, env=env)]
+    while not list((workspace / ".mixlang").glob("runs/*/*/lease.0")):
+        assert started[0].poll() is None
+        time.sleep(0.05)
+    time.sleep(1.5)  # the same pids in both, but not the same processes
+    started.append(subprocess.Popen(command, cwd=workspace, env=env))
     assert [process.wait(200) for process in started] == [0, 0]
     keys = set(results(workspace))
     assert len(keys) == 10

@@ -21,8 +21,8 @@ from pathlib import Path
 import psutil
 
 from mixlang.environment import for_tools
-from mixlang.errors import Detached, InputError, Interrupted, SolveError, StageError
-from mixlang.files import write_text
+from mixlang.errors import Detached, InputError, Interrupted, SolveError, StageError, disk_full
+from mixlang.files import takes_nothing, write_text
 from mixlang.plan.workspace import Study, Workspace
 
 STAGES = ("plan", "prepare", "sweep", "fit", "allocate", "verify", "downstream", "report", "publish")
@@ -220,6 +220,8 @@ def _raise_outcome(workspace: Workspace, outcome: Path, code: int, targets: list
     if code < 0:
         name = signal.Signals(-code).name
         raise StageError(f"DVC was ended by {name}; every finished run is kept", "Run the same command to go on.")
+    if takes_nothing(workspace.root):
+        raise disk_full(f"DVC could not go on: the disk of {workspace.root} is full")
     # DVC is run quietly, so its own complaint has to be asked for.
     command = [sys.executable, "-m", "dvc", "repro", "--dry", "-s", targets[0]]
     asked = subprocess.run(command, cwd=workspace.root, env=environment(), capture_output=True, text=True, check=False)
