@@ -17,8 +17,9 @@ from typing import Any
 
 from mixlang.errors import WriteError, disk_full, is_full
 from mixlang.files import write_json
+from mixlang.hardware import place
 from runners.faults import Cause, Fault
-from runners.liveness import alive, me, place
+from runners.liveness import alive, me
 
 _STALE_AFTER = 60.0
 """Seconds without a heartbeat after which the lease of another machine or container counts as abandoned."""
