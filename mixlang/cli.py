@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import gc
 import os
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 from mixlang import __version__, arguments
 from mixlang.commands import pipeline, registry, specs, tables
 from mixlang.console import print_json, say
-from mixlang.errors import MixlangError, crash
+from mixlang.errors import MixlangError, crash, is_full
 from mixlang.names import OBJECTIVES
 
 
@@ -38,12 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left; nothing more can be said
         return 0
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        say("error: the disk, or what standard output goes to, is full")
-        return 3
     except Exception as error:
+        if is_full(error) and getattr(error, "filename", None) is None:
+            say("error: the disk, or what standard output goes to, is full")
+            return 3
         failed = crash(error, "this command")
         _complain(failed)
         return failed.exit_code

@@ -7,10 +7,16 @@ import sys
 import time
 from typing import Any
 
+from mixlang.errors import is_full
+
 
 def say(text: str = "") -> None:
-    """One line to standard error, at once."""
-    print(text, file=sys.stderr, flush=True)
+    """One line to standard error, at once. Where that is a log on a full disk, the work goes on without the line."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError as error:
+        if not is_full(error):
+            raise
 
 
 def print_json(value: Any) -> None:

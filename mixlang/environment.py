@@ -8,7 +8,6 @@ its numbers are recorded with its result.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -164,10 +163,14 @@ def _python_path(environ: Mapping[str, str]) -> dict[str, str]:
 
     What stays is where mixlang itself, or one of its packages, is installed; an editable install needs none.
     """
+    given = [part for part in environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    if not given:
+        return {}
+    import importlib.metadata  # costs light commands more than all of this module
+
     needed = {str(Path(mixlang.__file__).resolve().parent.parent)}
     for package in ("torch", "accelerate", "numpy", "pydantic"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             needed.add(str(Path(str(importlib.metadata.distribution(package).locate_file(""))).resolve()))
-    given = environ.get("PYTHONPATH", "").split(os.pathsep)
-    kept = [part for part in given if part and str(Path(part).resolve()) in needed]
+    kept = [part for part in given if str(Path(part).resolve()) in needed]
     return {"PYTHONPATH": os.pathsep.join(kept)} if kept else {}

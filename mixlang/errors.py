@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -36,6 +37,32 @@ class WriteError(StageError):
     """The disk refused a file: full, read-only or not permitted. What stood there before still stands."""
 
 
+class DiskFull(WriteError):
+    """No space is left on a disk, or none of the user's quota. Whatever is written next would be refused too."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "disk is full")
+"""In messages of libraries that pass an error of the system on as text."""
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error comes from a disk, or a quota, that is full; what caused it is looked at too."""
+    while error is not None:
+        if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in _FULL):
+            return True
+        if any(words in str(error) for words in _FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def disk_full(what: str) -> DiskFull:
+    """The error for people: what could not be done, and what to do."""
+    return DiskFull(what, "Free some space, then run the same command again; finished work is kept.")
+
+
 class SolveError(MixlangError):
     """The allocation has no optimal solution, or the solver could not prove one."""
 
@@ -55,13 +82,23 @@ class Detached(MixlangError):
 
 
 def crash(error: Exception, doing: str) -> StageError:
-    """A defect of mixlang as a message for people, with the traceback in a file they can send."""
+    """A defect of mixlang as a message for people, with the traceback in a file they can send; a full disk is none."""
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="mixlang-crash-", suffix=".txt", delete=False) as file:
-        traceback.print_exception(error, file=file)
+    if is_full(error):
+        where = getattr(error, "filename", None)
+        return disk_full(f"{doing} ended because a disk is full: {f'{where}: ' if where else ''}{error}")
+    if "No usable temporary directory" in str(error):
+        return StageError(
+            f"{doing} failed: {error}", "Free some space there, or set TMPDIR to a folder that can be written."
+        )
+    said = f"{doing} failed unexpectedly: {type(error).__name__}: {error}"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="mixlang-crash-", suffix=".txt", delete=False) as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return StageError(said, "This is a defect of mixlang; please report it. What had finished is kept.")
     return StageError(
-        f"{doing} failed unexpectedly: {type(error).__name__}: {error}",
-        f"This is a defect of mixlang; please report it with {file.name}. What had finished is kept.",
+        said, f"This is a defect of mixlang; please report it with {file.name}. What had finished is kept."
     )

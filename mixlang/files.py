@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mixlang.errors import InputError, WriteError
+from mixlang.errors import InputError, WriteError, disk_full, is_full
 
 
 @contextlib.contextmanager
@@ -21,6 +21,7 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         WriteError: the disk refused (full, read-only, not permitted); `path` is as it was.
+        DiskFull: it is full.
     """
     import tempfile  # costs commands that only read more than all of this module
 
@@ -36,6 +37,8 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
+        if is_full(error):
+            raise disk_full(f"could not write {path}: {error.strerror or error}") from error
         raise WriteError(
             f"could not write {path}: {error.strerror or error}",
             "Free disk space or mend the permissions, then run the same command again; finished work is kept.",
@@ -49,6 +52,30 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Bytes that may still be written below a folder, which need not exist yet; None where its disk does not say."""
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    try:
+        found = os.statvfs(existing or "/")
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+
+_PROBE = bytes(64 * 1024)
+
+
+def takes_nothing(folder: Path) -> bool:
+    """Whether a disk is full: it refuses a small file for want of space. A quota is known by trying alone."""
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            return file.write(_PROBE) < len(_PROBE)
+    except OSError as error:
+        return is_full(error)
 
 
 def refuse_unwritable(path: Path, *inputs: Path) -> None:

@@ -1,9 +1,10 @@
-"""What machine this is, for provenance."""
+"""What machine this is: for provenance, and for whose processes can be seen from here."""
 
 from __future__ import annotations
 
 import os
 import platform
+import socket
 from pathlib import Path
 
 
@@ -32,3 +33,26 @@ def _quota(otherwise: int) -> int:
         return otherwise if quota == "max" else int(quota) // int(period)
     except (OSError, ValueError):
         return otherwise
+
+
+def place() -> dict[str, str]:
+    """Where processes can be found by the their pids: a machine, since it was started, and a container.
+
+    Containers may share a machine's name and count their processes by themselves; machines may share a name, too.
+    """
+    boot = _read(Path("/proc/sys/kernel/random/boot_id"))
+    return {"host": socket.gethostname(), "boot": boot, "pid_namespace": _pid_namespace()}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # no Linux: there are no containers that share its name
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mixlang.errors import StageError
+from mixlang.errors import InputError, StageError
+from mixlang.files import free_bytes
 from mixlang.plan.build import Plan
 from mixlang.plan.cost import checkpoint_bytes, held_out_work, samples_evaluated, volume_bytes
 from mixlang.plan.ladder import shared_samples, trunk_of
@@ -13,7 +15,7 @@ from mixlang.plan.manifest import DataManifest
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError
 from mixlang.spec.quantities import show_bytes
-from mixlang.spec.schema import Limits
+from mixlang.spec.schema import Limits, Spec
 from runners.calibrate import Speed, calibrate
 from runners.data.volumes import volume_path
 from runners.status import results_of
@@ -107,8 +109,8 @@ def _speed(workspace: Workspace, plan: Plan, done: dict[str, dict[str, Any]]) ->
         return None, str(error)
 
 
-def _volume_bytes(workspace: Workspace, plan: Plan, manifest: DataManifest) -> int:
-    """Disk for the prepared volumes: as they are, or at most, before they are."""
+def _volume_bytes(workspace: Workspace, plan: Plan, manifest: DataManifest, there: bool = False) -> int:
+    """Disk for the prepared volumes: as they are, or at most, before they are; or of those alone that are `there`."""
     records = {(name, volume.path): volume for name, data in manifest.domains.items() for volume in data.volumes}
     total = 0
     for key, entry in plan.volumes.items():
@@ -116,7 +118,8 @@ def _volume_bytes(workspace: Workspace, plan: Plan, manifest: DataManifest) -> i
         try:
             total += volume_path(workspace.store, key).stat().st_size
         except OSError:
-            total += volume_bytes(record.shape, record.spacing, entry["preprocessing"]["spacing"])
+            if not there:
+                total += volume_bytes(record.shape, record.spacing, entry["preprocessing"]["spacing"])
     return total
 
 
@@ -134,6 +137,45 @@ def refuse_over_limits(
     problems = over_limits(loaded, estimate(workspace, plan, work_of(plan, loaded.spec, done), done, manifest))
     if problems:
         raise SpecError(problems)
+
+
+def refuse_without_room(workspace: Workspace, study: Study, spec: Spec, plan: Plan, manifest: DataManifest) -> None:
+    """Stop before anything is written when the store's disk cannot hold the volumes and weights that are still to come.
+
+    A disk that does not say what is free is believed to have room.
+
+    Raises:
+        InputError: with what is needed and what there is.
+    """
+    work = work_of(plan, spec, results_of(workspace, study, plan))
+    volumes = _volume_bytes(workspace, plan, manifest) - _volume_bytes(workspace, plan, manifest, there=True)
+    runs = sum(row.runs - row.done for row in work.values())
+    if not runs:
+        return  # then no volume is needed either
+    require_room(workspace.store, volumes, checkpoint_bytes(plan.training, runs), runs)
+
+
+def require_room(store: Path, volumes: int, weights: int, runs: int) -> None:
+    """Compare what is still to be written with what is free.
+
+    Args:
+        volumes, weights: bytes still to be written.
+        runs: whose weights these are.
+
+    Raises:
+        InputError: there is less.
+    """
+    free = free_bytes(store)
+    if free is None or volumes + weights <= free:
+        return
+    parts = [f"weights of {runs} runs {show_bytes(weights)}"]
+    if volumes:
+        parts.insert(0, f"prepared volumes at most {show_bytes(volumes)}")
+    raise InputError(
+        f"the disk of the store {store} has {show_bytes(free)} free, and the study still needs about "
+        f"{show_bytes(volumes + weights)} ({', '.join(parts)})",
+        "Free some space, or set MIXLANG_STORE to a folder on a larger disk; finished work is kept.",
+    )
 
 
 def over_limits(loaded: LoadedSpec, found: Estimate) -> list[Diagnostic]:

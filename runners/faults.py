@@ -10,7 +10,7 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
-from mixlang.errors import WriteError
+from mixlang.errors import WriteError, is_full
 
 Cause = Literal["run", "machine"]
 
@@ -21,7 +21,6 @@ _MACHINE_WORDS = (
     "ECC error",
     "Connection reset by peer",
     "Connection closed by peer",
-    "No space",
 )
 """In the message of a RuntimeError: a fault of the devices or the network, not of the run."""
 
@@ -36,15 +35,19 @@ class Fault:
     Attributes:
         cause: `run`: it would end so again; `machine`: it need not.
         reason: for people.
+        full: whether a disk was full, and will be for whatever is written next.
     """
 
     cause: Cause
     reason: str
+    full: bool = False
 
 
 def cause_of(error: Exception) -> Cause:
     """Whether an exception is the run's own or its machine's doing."""
-    if isinstance(error, WriteError) or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
+    if is_full(error) or isinstance(error, WriteError):
+        return "machine"
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         return "machine"
     if isinstance(error, RuntimeError) and any(word in str(error) for word in _MACHINE_WORDS):
         return "machine"

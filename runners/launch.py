@@ -23,10 +23,11 @@ from typing import Any, Protocol
 import psutil
 
 from mixlang.environment import CONFIG, for_runs, inherited
+from mixlang.hardware import place
 from mixlang.plan.build import Run
 from mixlang.spec.schema import Launch
 from runners.devices import Devices
-from runners.liveness import end_with, me, place
+from runners.liveness import end_with, me
 from runners.store import Lease
 
 _PRELOAD = ["torch", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "runners.pretrain"]

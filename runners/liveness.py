@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
-from pathlib import Path
 from types import FrameType, TracebackType
 
 import psutil
@@ -30,29 +28,6 @@ def alive(who: str) -> bool:
         return abs(process.create_time() - float(created)) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ValueError):
         return False
-
-
-def place() -> dict[str, str]:
-    """Where processes can be found by the pids that `me` writes: a machine, since it was started, and a container.
-
-    Containers may share a machine's name and count their processes by themselves; machines may share a name, too.
-    """
-    boot = _read(Path("/proc/sys/kernel/random/boot_id"))
-    return {"host": socket.gethostname(), "boot": boot, "pid_namespace": _pid_namespace()}
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:  # no Linux: there are no containers that share its name
-        return ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
 
 
 def parent() -> str:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mixlang.console import say
 from mixlang.environment import recorded
-from mixlang.errors import MixlangError, StageError
+from mixlang.errors import MixlangError, StageError, is_full
 from mixlang.files import atomic_open
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
@@ -371,9 +371,10 @@ def execute(plan: Path, run: Run, store: Path, launch: Launch, lease: Lease | No
     except (MixlangError, ArithmeticError, RuntimeError, OSError, ValueError, MemoryError) as error:
         import traceback
 
-        traceback.print_exc()
-        with contextlib.suppress(MixlangError):  # a full disk: the log has it, and the exit code says it
-            RunStore(store).fail(run.key, Fault(cause_of(error), _reason(error)))
+        with contextlib.suppress(MixlangError):  # a full disk: the sweep finds it full itself
+            RunStore(store).fail(run.key, Fault(cause_of(error), _reason(error), is_full(error)))
+        with contextlib.suppress(OSError):  # the log is on the same disk
+            traceback.print_exception(error)
         return 3
     return 0
 

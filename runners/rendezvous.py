@@ -11,7 +11,7 @@ import signal
 import sys
 
 from mixlang.environment import for_runs
-from runners.liveness import place
+from mixlang.hardware import place
 
 
 def main() -> None:

@@ -157,11 +157,14 @@ def _begin_training(context: Context, compiled: Plan) -> None:
 
     Raises:
         SpecError: what is left exceeds the limits.
+        InputError: the disk has no room for it.
     """
-    from runners.estimate import refuse_over_limits
+    from runners.estimate import refuse_over_limits, refuse_without_room
 
     manifest = DataManifest.read(context.study.file("data.json"))
-    refuse_over_limits(context.workspace, context.study, context.study.load(), compiled, manifest)
+    loaded = context.study.load()
+    refuse_over_limits(context.workspace, context.study, loaded, compiled, manifest)
+    refuse_without_room(context.workspace, context.study, loaded.spec, compiled, manifest)
     prepared(context, compiled)
 
 
@@ -380,6 +383,10 @@ def run_stage(name: str, item: str) -> None:
 def _tell_run(error: MixlangError) -> None:
     """Leave the error where the `mixlang run` that started us looks for it."""
     outcome = os.environ.get("MIXLANG_OUTCOME")
-    if outcome:
-        said = {"exit_code": error.exit_code, "message": str(error), "hint": error.hint}
+    if not outcome:
+        return
+    said = {"exit_code": error.exit_code, "message": str(error), "hint": error.hint}
+    try:
         Path(outcome).write_text(json.dumps(said), encoding="utf-8")
+    except OSError:  # a full disk: we have to say it ourselves
+        del os.environ["MIXLANG_OUTCOME"]

@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mixlang.errors import WriteError
+from mixlang.errors import WriteError, disk_full, is_full
 from mixlang.files import write_json
+from mixlang.hardware import place
 from runners.faults import Cause, Fault
-from runners.liveness import alive, me, place
+from runners.liveness import alive, me
 
 _STALE_AFTER = 60.0
 """Seconds without a heartbeat after which the lease of another machine or container counts as abandoned."""
@@ -75,14 +76,15 @@ class RunStore:
 
     def fail(self, key: str, fault: Fault) -> None:
         """Note what ended an attempt at a run; the next attempt takes the note away."""
-        write_json(self.folder(key) / "failure.json", {"key": key, "reason": fault.reason, "cause": fault.cause})
+        document = {"key": key, "reason": fault.reason, "cause": fault.cause, "full": fault.full}
+        write_json(self.folder(key) / "failure.json", document)
 
     def failure(self, key: str) -> Fault | None:
         """What ended the last attempt at a run, as it said itself, or None."""
         try:
             value = json.loads((self.folder(key) / "failure.json").read_text(encoding="utf-8"))
             cause: Cause = "machine" if value.get("cause") == "machine" else "run"
-            return Fault(cause, str(value["reason"]))
+            return Fault(cause, str(value["reason"]), value.get("full") is True)
         except (OSError, ValueError, KeyError, AttributeError):
             return None
 
@@ -115,6 +117,8 @@ class RunStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if is_full(error):
+                raise disk_full(f"could not write to the run store {self.root}: {error.strerror}") from error
             raise WriteError(
                 f"could not write to the run store {self.root}: {error.strerror}",
                 "Mend the permissions or free disk space, then run the same command again; finished work is kept.",
@@ -125,14 +129,15 @@ class RunStore:
         path = folder / f"lease.{_number(held[-1]) + 1 if held else 0}"
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            _write_owner(handle, path)
         except FileExistsError:
             return None
         except OSError as error:
+            if is_full(error):
+                raise disk_full(f"could not write {path}: {error.strerror}") from error
             raise WriteError(
                 f"could not write {path}: {error.strerror}", "Mend the permissions, then run again."
             ) from error
-        with os.fdopen(handle, "w") as file:
-            json.dump({**place(), "process": me()}, file)
         for stale in (folder / "failure.json", folder / "progress", *folder.glob(".*.tmp")):
             stale.unlink(missing_ok=True)
         return Lease(path)
@@ -253,6 +258,16 @@ class Lease:
         """Give the lease back."""
         for path in self.path.parent.glob("lease.*"):
             path.unlink(missing_ok=True)
+
+
+def _write_owner(handle: int, path: Path) -> None:
+    """Say in a new lease whose it is, or take it away again."""
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump({**place(), "process": me()}, file)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _number(path: Path) -> int:

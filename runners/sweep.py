@@ -11,20 +11,23 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from mixlang.console import Progress, duration, say
-from mixlang.errors import Detached, Interrupted, StageError, WriteError
+from mixlang.errors import Detached, DiskFull, Interrupted, StageError, WriteError, disk_full
+from mixlang.files import free_bytes
 from mixlang.plan.build import Plan, Run
+from mixlang.plan.cost import checkpoint_bytes
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.spec.schema import Launch
 from runners.devices import devices
 from runners.engines import Ended, Engine
 from runners.engines.local import LocalEngine
+from runners.estimate import require_room
 from runners.faults import Attempts, Fault, pause
 from runners.store import RunStore
 
@@ -35,6 +38,9 @@ _LOOK_ELSEWHERE = 2.0
 
 _LAG = 0.2
 """Seconds by which a stop may reach us later than the run that it ended."""
+
+_BESIDES = 64 * 1024
+"""Bytes that a run keeps beside its weights: its result, log and pictures."""
 
 _LOG_LINES = 5
 """Lines of its log that are shown of a run that failed."""
@@ -79,6 +85,8 @@ class Sweep:
         Raises:
             StageError: more runs failed than may; the others are finished and kept.
             Interrupted: a signal came; finished runs are kept, and nothing is left running but the jobs of a scheduler.
+            InputError: the store's disk has no room for what the runs will keep.
+            DiskFull: it was filled on the way; finished runs are kept.
             Detached: the runs are with a scheduler, and MIXLANG_DETACH says not to wait for them.
         """
         waiting = [run for run in self.runs if self._row(run) is None]
@@ -89,6 +97,7 @@ class Sweep:
         else:
             self._refuse_impossible()
             self.before_training()
+            require_room(self.store.root, 0, self._weights * len(waiting), len(waiting))
             begun = time.monotonic()
             self._train(sorted(waiting, key=lambda run: -run.budget), progress)
             took = duration(time.monotonic() - begun)
@@ -130,7 +139,8 @@ class Sweep:
             while waiting or under_way:
                 self._refuse_to_go_on()
                 now = time.monotonic()
-                for run in engine.submit([run for run in waiting.values() if later.get(run.key, 0.0) <= now]):
+                ready = [run for run in waiting.values() if later.get(run.key, 0.0) <= now]
+                for run in engine.submit(ready if engine.outlives else ready[: self._room(under_way)]):
                     under_way[run.key] = waiting.pop(run.key)
                 if os.environ.get("MIXLANG_DETACH") and not waiting:
                     raise Detached(f"{self.title}: {engine.doing()}")
@@ -151,6 +161,13 @@ class Sweep:
                     done = f"{len(runs) - len(waiting) - len(under_way)} of {len(runs)} runs"
                     said = ", ".join(filter(None, [done, engine.doing(), clock.text(partial)]))
                     progress.show(said, clock.fraction(partial))
+        except DiskFull as error:
+            engine.cancel()  # jobs of a scheduler too: what they trained could not be kept
+            finished = sum(self._row(run) is not None for run in self.runs)
+            raise DiskFull(
+                f"{self.title}: {error}; {finished} of {len(self.runs)} runs are finished and kept, no others are started",
+                error.hint,
+            ) from error
         finally:
             if not engine.outlives:
                 engine.cancel()
@@ -158,6 +175,25 @@ class Sweep:
                 signal.signal(number, handler)
         if len(self.failed) > self.max_failed:
             self._refuse_failed()
+
+    @property
+    def _weights(self) -> int:
+        """Bytes that each finished run keeps."""
+        return checkpoint_bytes(self.plan.training, 1)
+
+    def _room(self, under_way: Mapping[str, Run]) -> int:
+        """How many runs to start at most, so that they and those under way can be kept.
+
+        Raises:
+            DiskFull: none, and none is under way.
+        """
+        free = free_bytes(self.store.root)
+        if free is None:
+            return len(self.runs)
+        room = free // (self._weights + _BESIDES) - len(under_way)
+        if room <= 0 and not under_way:
+            raise disk_full(f"the disk of the store {self.store.root} has no room for another run's weights")
+        return max(0, room)
 
     def _refuse_to_go_on(self) -> None:
         if self.stop:
@@ -192,6 +228,8 @@ class Sweep:
         if fault is None:
             clock.finish(self._own_samples(run))
             return None
+        if fault.full:
+            raise disk_full(f"the disk of the store {self.store.root} is full ({describe(run)}: {fault.reason})")
         if fault.cause == "machine":
             time.sleep(_LAG)
             if self.stop:

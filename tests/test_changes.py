@@ -151,7 +151,7 @@ def test_plan_says_what_runs_why_and_what_it_costs(workspace):
     before = {path: path.read_bytes() for path in sorted((workspace / "build").rglob("*")) if path.is_file()}
     found = plan()
     assert [run["why"] for run in found["runs"]] == [FIRST] * 10
-    assert found["kinds"]["verify"]["runs"] == 4
+    assert found["kinds"]["verify"]["runs"] == 6
     assert found["cost"]["device_hours"] > 0
     assert found["cost"]["speed"]["train"] > found["cost"]["speed"]["evaluate"] > 0
     assert found["cost"]["disk"]["checkpoints"] > 0

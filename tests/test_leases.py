@@ -13,7 +13,8 @@ import pytest
 from conftest import mixlang
 from driving import results
 
-from runners.liveness import me, place
+from mixlang.hardware import place
+from runners.liveness import me
 from runners.store import RunStore
 
 KEY = "ab" * 32
@@ -112,9 +113,57 @@ def test_two_workers_in_two_containers_train_every_run_once(workspace, apart):
     mixlang("compile", "specs/small.yaml", cwd=workspace)
     mixlang("stage", "prepare", "small", cwd=workspace)
     command = [*apart, sys.executable, "-m", "mixlang.cli", "worker", "build/small/plan.json"]
-    started = [subprocess.Popen(command, cwd=workspace, env={**os.environ, "MIXLANG_JOBS": "1"}) for _ in range(2)]
+    env = {**os.environ, "MIXLANG_JOBS": "1"}
+    started = [subprocess.Popen(command, cwd=workspace, env=env)]
+    while not list((workspace / ".mixlang").glob("runs/*/*/lease.0")):
+        assert started[0].poll() is None
+        time.sleep(0.05)
+    time.sleep(1.5)  # the same pids in both, but not the same processes
+    started.append(subprocess.Popen(command, cwd=workspace, env=env))
     assert [process.wait(200) for process in started] == [0, 0]
     keys = set(results(workspace))
     assert len(keys) == 10
     events = [path.parts[-4] for path in (workspace / ".mixlang").glob("runs/*/*/logs/*/events.out.tfevents.*")]
     assert sorted(events) == sorted(keys)
+
+
+# DVC's own table of busy paths, which knows pids alone
+
+
+def noted_elsewhere(root, study, **owner):
+    """A note, as a `mixlang run` in another container leaves it, and its entry in DVC's table."""
+    folder = root / ".dvc" / "tmp"
+    (folder / "mixlang").mkdir(parents=True, exist_ok=True)
+    note = folder / "mixlang" / f"{study}@another.json"
+    note.write_text(json.dumps({**place(), "pid_namespace": "pid:[1]", "study": study, **owner}))
+    holder = {"pid": 999999999, "cmd": "dvc repro"}
+    (folder / "rwlock").write_text(json.dumps({"write": {str(root / "build" / study / "runs.json"): holder}}))
+    return note, folder / "rwlock"
+
+
+def test_a_study_that_is_run_in_another_container_is_left_to_it(copied):
+    note, table = noted_elsewhere(copied, "small")
+    before = table.read_text()
+    done = mixlang("run", "specs/small.yaml", cwd=copied, check=False)
+    assert done.returncode == 3
+    assert f"another mixlang run is at work on this study, on {socket.gethostname()}" in done.stderr
+    assert table.read_text() == before
+    assert list(note.parent.iterdir()) == [note]
+
+
+def test_locks_are_cleared_only_where_nobody_we_cannot_see_is_at_work(copied):
+    """Another study is run elsewhere: ours goes on, and the other's locks stay; a note left behind counts no more."""
+    note, table = noted_elsewhere(copied, "other")
+    mixlang("run", "specs/small.yaml", cwd=copied)
+    assert "999999999" in table.read_text()
+    os.utime(note, (1, 1))
+    mixlang("run", "specs/small.yaml", cwd=copied)
+    assert "999999999" not in table.read_text()
+    assert list(note.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "7"])
+def test_a_damaged_note_stops_nobody(copied, text):
+    note, _ = noted_elsewhere(copied, "small")
+    note.write_text(text)
+    mixlang("run", "specs/small.yaml", cwd=copied)

@@ -21,17 +21,17 @@ def study(copied):
 def test_the_run_leaves_everything_it_should(finished):
     build, version = finished / "build" / "small", finished / "registry" / "small" / "v1"
     said = (finished.parent / "said").read_text()
-    assert "small@v1: shares of a budget of 2,000 samples" in said
+    assert "small@v1: train on these shares of 2,000 samples" in said
     assert "proportional" in said
     assert "report.html" in said
     assert len(json.loads((build / "runs.json").read_text())["runs"]) == 10
     verification = json.loads((build / "verification.json").read_text())
-    assert {run["mixture"] for run in verification["runs"]} == {"allocated", "proportional"}
-    assert verification["agreement"]["pooled"]["count"] == 8
+    assert {run["mixture"] for run in verification["runs"]} == {"published", "allocated", "proportional"}
+    assert verification["agreement"]["pooled"]["count"] == 12
     provenance = json.loads((version / "provenance.json").read_text())
     assert provenance["spec"]["text"] == SMALL_SPEC
     assert provenance["data"]["ct"]["volumes"] == 12
-    assert provenance["hardware"]["training"]["runs_recorded_here"] == 14
+    assert provenance["hardware"]["training"]["runs_recorded_here"] == 16
     assert provenance["environment"]["packages"]["torch"]
     assert str(finished) not in "".join(path.read_text() for path in version.iterdir())
     assert "as published" in mixlang("registry", "verify", cwd=finished).stdout

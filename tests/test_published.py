@@ -206,7 +206,8 @@ def test_a_plan_of_other_code_is_not_compared_with(copied, monkeypatch):
 def test_what_was_not_shown_to_be_better_is_a_candidate():
     def verified(mean, low=None, high=None):
         found = {"mean": mean, "low": low, "high": high}
-        return {"change": {"100": {"uniform": {"mean": 0.5}}, "1280": {"proportional": found}}}
+        solved = {"1280": {"proportional": {"mean": 0.5, "low": None, "high": None}}}
+        return {"published": {"100": {"uniform": {"mean": 0.5}}, "1280": {"proportional": found}}, "change": solved}
 
     assert doubts(verified(-0.02)) == ""
     assert doubts(verified(-0.02, -0.03, -0.01)) == ""
@@ -214,10 +215,12 @@ def test_what_was_not_shown_to_be_better_is_a_candidate():
     assert doubts(verified(0.03, 0.01, 0.05)) == "at 1,280 it was measured to be worse than proportional"
     assert doubts(verified(-0.02, -0.05, 0.01)) == "at 1,280 no gain over proportional was shown"
     both = verified(-0.02, -0.03, -0.01)
-    both["change"]["1280"]["uniform"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
+    both["published"]["1280"]["uniform"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
     assert doubts(both) == ""  # not told from another rival, and shown to be better than what one would do anyway
-    both["change"]["1280"]["uniform"]["low"] = 0.005
+    both["published"]["1280"]["uniform"]["low"] = 0.005
     assert doubts(both) == "at 1,280 it was measured to be worse than uniform"
+    other = {**both, "published": {}}
+    assert doubts(other).startswith("its shares were not trained at a held-out budget")
     assert doubts(None) == "nothing was measured at a held-out budget"
 
 
@@ -401,8 +404,10 @@ def test_dvc_shows_metrics_and_plots(finished, tmp_path):
     allocation = json.loads((finished / "build/small/allocation.json").read_text())
     assert metrics["shares"] == allocation["target"]["shares"]
     verification = json.loads((finished / "build/small/verification.json").read_text())
-    overall = verification["improvements"]["1280"]["proportional"]["overall"]["mean"]
-    assert metrics["measured_change"] == {"1280 proportional": overall}
+    assert metrics["measured_change"] == {
+        f"{mixture} at 1280 against proportional": verification[key]["1280"]["proportional"]["overall"]["mean"]
+        for mixture, key in (("published", "published"), ("allocated", "improvements"))
+    }
     dvc("plots", "show", "--out", str(tmp_path / "plots"), cwd=finished)
     page = (tmp_path / "plots/index.html").read_text()
     runs = json.loads((finished / "build/small/runs.json").read_text())["runs"]

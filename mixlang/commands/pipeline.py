@@ -21,12 +21,15 @@ def run(arguments: argparse.Namespace) -> None:
     from mixlang.plan.pipeline import reproduce
     from mixlang.spec.site import launch_here
     from runners.compiler import compile_study
-    from runners.estimate import refuse_over_limits
+    from runners.estimate import refuse_over_limits, refuse_without_room
     from runners.outcome import show_outcome
 
     begun = time.monotonic()
     compiled = compile_study(arguments.spec, write=True, overrides=arguments.set)
     refuse_over_limits(compiled.workspace, compiled.study, compiled.loaded, compiled.compiled.plan, compiled.manifest)
+    refuse_without_room(
+        compiled.workspace, compiled.study, compiled.loaded.spec, compiled.compiled.plan, compiled.manifest
+    )
     if arguments.detach and launch_here(compiled.loaded.spec, compiled.workspace.root).executor == "local":
         raise InputError(
             "--detach leaves runs with a scheduler, and launch.executor is local",

@@ -15,14 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from mixlang.environment import for_tools
-from mixlang.errors import Detached, InputError, Interrupted, SolveError, StageError
-from mixlang.files import write_text
+from mixlang.errors import Detached, InputError, Interrupted, SolveError, StageError, disk_full
+from mixlang.files import takes_nothing, write_text
+from mixlang.hardware import place
 from mixlang.plan.workspace import Study, Workspace
 
 STAGES = ("plan", "prepare", "sweep", "fit", "allocate", "verify", "downstream", "report", "publish")
@@ -82,6 +84,9 @@ PLOTS = {
     "heldout.csv": "template: scatter, x: predicted, y: measured, title: Held-out runs",
 }
 """Outputs that `dvc plots show` draws, and how."""
+
+_TOUCH, _STALE_AFTER = 10.0, 60.0
+"""Seconds between signs of life in the note that a study is run, and without one until it counts as left behind."""
 
 _SPECS_LINE = re.compile(r"^(\s*-\s*specs:\s*)\[([^\]]*)\]", re.MULTILINE)
 
@@ -159,13 +164,18 @@ def reproduce(workspace: Workspace, study: Study, jobs: int | None = None, detac
     Raises:
         MixlangError: what the failing stage reported, with its exit code.
         Detached: runs are with a scheduler now.
-        StageError: DVC itself failed.
+        StageError: DVC itself failed, or the study is run from another machine or container.
         Interrupted: stopped by a signal.
     """
     targets = [f"{stage}@{study.item}" for stage in STAGES]
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", "-s", *targets]
-    _clear_dead_locks(workspace.root / ".dvc" / "tmp" / "rwlock")
-    with tempfile.TemporaryDirectory(prefix="mixlang-") as folder:
+    busy = workspace.root / ".dvc" / "tmp"
+    with (
+        _announced(busy / "mixlang", study.item) as (note, others),
+        tempfile.TemporaryDirectory(prefix="mixlang-") as folder,
+    ):
+        if not others:  # the pids of another machine or container would look dead from here
+            _clear_dead_locks(busy / "rwlock")
         outcome = Path(folder) / "outcome.json"
         env = {**environment(), "MIXLANG_OUTCOME": str(outcome)}
         if jobs is not None:
@@ -174,7 +184,7 @@ def reproduce(workspace: Workspace, study: Study, jobs: int | None = None, detac
             env["MIXLANG_DETACH"] = "1"
         child = subprocess.Popen(command, cwd=workspace.root, env=env, start_new_session=True)
         with _signals_to_group(child.pid) as received:
-            code = child.wait()
+            code = _wait(child, note)
             _end_group(child.pid)
         if received:
             raise Interrupted(
@@ -182,6 +192,52 @@ def reproduce(workspace: Workspace, study: Study, jobs: int | None = None, detac
             )
         if code != 0:
             _raise_outcome(workspace, outcome, code, targets)
+
+
+@contextlib.contextmanager
+def _announced(folder: Path, item: str) -> Iterator[tuple[Path, list[str]]]:
+    """Note, while the block lasts, that a study is run from here; yields the note and the hosts of runs elsewhere.
+
+    DVC knows who is at work by pids alone, and takes those of another machine or container for dead.
+
+    Raises:
+        StageError: the study is being run elsewhere.
+    """
+    note = folder / f"{item}@{uuid.uuid4().hex[:12]}.json"
+    write_text(note, json.dumps({**place(), "study": item}))
+    try:
+        others = [found for path in folder.glob("*.json") if (found := _elsewhere(path, note)) is not None]
+        for host in (found["host"] for found in others if found.get("study") == item):
+            raise StageError(
+                f"another mixlang run is at work on this study, on {host} or in a container of that name",
+                "Wait for it: mixlang status shows it. If it was killed, try again in a minute.",
+            )
+        yield note, [found["host"] for found in others]
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def _elsewhere(path: Path, note: Path) -> dict[str, str] | None:
+    """Who noted that a study is run, if that is where we cannot see processes, and not long ago by the disk's clock."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        fresh = note.stat().st_mtime - path.stat().st_mtime < _STALE_AFTER
+        if fresh:
+            return None if place().items() <= owner.items() else {"host": "another machine", **owner}
+        path.unlink(missing_ok=True)
+    except (OSError, ValueError, AttributeError, TypeError):
+        pass
+    return None
+
+
+def _wait(child: subprocess.Popen[bytes], note: Path) -> int:
+    """Wait for DVC to end, keeping the note of it fresh."""
+    while True:
+        try:
+            return child.wait(_TOUCH)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError):
+                os.utime(note)
 
 
 def _clear_dead_locks(path: Path) -> None:
@@ -220,6 +276,8 @@ def _raise_outcome(workspace: Workspace, outcome: Path, code: int, targets: list
     if code < 0:
         name = signal.Signals(-code).name
         raise StageError(f"DVC was ended by {name}; every finished run is kept", "Run the same command to go on.")
+    if takes_nothing(workspace.root):
+        raise disk_full(f"DVC could not go on: the disk of {workspace.root} is full")
     # DVC is run quietly, so its own complaint has to be asked for.
     command = [sys.executable, "-m", "dvc", "repro", "--dry", "-s", targets[0]]
     asked = subprocess.run(command, cwd=workspace.root, env=environment(), capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.console import Progress, duration
-from mixlang.errors import StageError
+from mixlang.errors import StageError, disk_full, is_full
 from mixlang.files import digest
 from mixlang.plan.build import Plan
 from mixlang.plan.downstream import folds_of, labelled
@@ -89,6 +89,7 @@ def execute(fits: list[Fit], store: Path, workers: int, title: str) -> None:
 
     Raises:
         StageError: some fits failed; the others are kept.
+        DiskFull: no further fit could be kept; those that are finished are.
         Interrupted: a signal came; what had finished is kept.
     """
     waiting = list({one.key: one for one in fits if finished(store, one.key) is None}.values())
@@ -98,6 +99,9 @@ def execute(fits: list[Fit], store: Path, workers: int, title: str) -> None:
     begun, failed = time.monotonic(), []
     outcomes = each(fit, [(one.key, one.job, store) for one in waiting], [0] * len(waiting), workers)
     for done, (index, outcome) in enumerate(outcomes, 1):
+        if isinstance(outcome, Exception) and is_full(outcome):
+            outcomes.close()
+            raise disk_full(f"{title}: a disk is full after {done - 1} of {len(waiting)} fits: {outcome}")
         if isinstance(outcome, WorkerDied | Exception):
             failed.append(f"{waiting[index].words}: {outcome}")
         progress.count(done, len(waiting), "fits")

@@ -10,12 +10,13 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from mixlang.errors import InputError, StageError
+from mixlang.files import takes_nothing
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.schema import Launch
 from runners.devices import Devices, devices
 from runners.engines import Ended
-from runners.faults import unexplained
+from runners.faults import Fault, unexplained
 from runners.launch import AccelerateLauncher, ForkLauncher, Launcher, Started
 from runners.store import Lease, RunStore
 
@@ -106,7 +107,7 @@ class LocalEngine:
             item.lease.release()
             fault = None
             if self.store.result(item.run.key) is None:
-                fault = self.store.failure(item.run.key) or unexplained(code)
+                fault = self.store.failure(item.run.key) or self._unexplained(code)
             ended.append(Ended(item.run, fault))
         return ended
 
@@ -142,6 +143,12 @@ class LocalEngine:
             time.sleep(1.0)
             return False
         return True
+
+    def _unexplained(self, code: int) -> Fault:
+        """Why an attempt ended that left no reason: the disk may have had no room for that either."""
+        if takes_nothing(self.store.root):
+            return Fault("machine", "the disk is full", full=True)
+        return unexplained(code)
 
     def _touch(self) -> None:
         now = time.monotonic()
