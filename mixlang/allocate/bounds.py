@@ -40,7 +40,10 @@ def bounds_of(
         SolveError: a domain whose bounds contradict each other.
     """
     constraints, available = settings["constraints"], settings["available"]
-    least = {law.law.own: law.least_share for law in fit.laws if law.law.own is not None}
+    least: dict[int, float] = {}
+    for law in fit.laws:
+        if law.law.own is not None:
+            least[law.law.own] = max(least.get(law.law.own, 0.0), law.least_share)
     count = len(fit.domains)
     lower, upper = np.zeros(count), np.ones(count)
     reasons: dict[tuple[str, str], str] = {}

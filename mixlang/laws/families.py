@@ -202,6 +202,16 @@ class Law:
             centres[self.at[name]], widths[self.at[name]] = centre, width
         return centres, widths
 
+    def in_units(self, theta: Floats, unit: float) -> Floats:
+        """The parameters of losses `unit` times as large; theta may have leading axes."""
+        if unit == 1.0:
+            return theta
+        changed = np.array(theta)
+        changed[..., self.at["log_A"]] += np.log(unit)
+        changed[..., self.at["E"]] *= unit
+        changed[..., self.at["B"]] *= unit
+        return changed
+
     # Evaluation
 
     def _one(self, theta: Floats, name: str) -> Floats:

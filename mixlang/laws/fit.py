@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -66,8 +66,12 @@ def fit_laws(
 
 
 def _fit(table: LossTable, wanted: Sequence[Family], choose: str, draws: int, seed: int) -> Fit:
-    notes = refuse_unidentifiable(table, any(item.name != "power" for item in wanted))
-    rows = learned = [_used(table, loss) for loss in range(len(table.names))]
+    transfer = any(item.name != "power" for item in wanted)
+    notes = refuse_unidentifiable(table, transfer)
+    _refuse_holes(table, transfer)
+    units = _units(table)
+    given, table = table, replace(table, losses=table.losses / units)
+    rows = learned = [_used(given, loss) for loss in range(len(table.names))]
     if wanted[0].shared:
         family = wanted[0]
         candidates = fit_shared([_regression(table, loss, family, used) for loss, used in enumerate(rows)])
@@ -91,7 +95,7 @@ def _fit(table: LossTable, wanted: Sequence[Family], choose: str, draws: int, se
             FittedLaw(
                 name,
                 regression.law,
-                theta,
+                regression.law.in_units(theta, units[loss]),
                 float(table.amounts.sum(axis=1).max()),
                 float(np.sqrt(np.mean(regression.residuals(theta) ** 2))),
                 table.noise(loss),
@@ -99,9 +103,10 @@ def _fit(table: LossTable, wanted: Sequence[Family], choose: str, draws: int, se
                 int(rows[loss].sum()),
                 int((~rows[loss]).sum()),
                 _least_share(table, loss, rows[loss]),
-                drawn[loss],
-                _own_only(table, loss, rows[loss], tried[loss]),
+                regression.law.in_units(drawn[loss], units[loss]),
+                _own_only(table, loss, rows[loss], tried[loss], units[loss]),
                 diagnosis,
+                table.best(loss),
             )
         )
     total = table.amounts.sum(axis=1)
@@ -110,11 +115,34 @@ def _fit(table: LossTable, wanted: Sequence[Family], choose: str, draws: int, se
     return Fit(table.domains, tuple(laws), budgets, budgets[1], mixtures, tuple(notes))
 
 
+def _units(table: LossTable) -> Floats:
+    """What each loss is fitted in units of, so that its own unit decides nothing, shape (losses,).
+
+    Powers of 1024, by which numbers divide without rounding: the usual losses, between 1/32 and 32, keep their unit.
+    """
+    return 1024.0 ** np.round(np.nanmedian(np.log2(table.losses), axis=0) / 10)
+
+
+def _refuse_holes(table: LossTable, transfer: bool) -> None:
+    """Refuse losses that too few runs have, or whose runs cannot identify a law though all runs together could."""
+    for loss, name in enumerate(table.names):
+        there = np.isfinite(table.losses[:, loss])
+        if there.all():
+            continue
+        if not there.any():
+            raise InputError(f"no run has a value of '{name}'", "Leave it out.")
+        try:
+            refuse_unidentifiable(table.rows(there), transfer)
+        except InputError as error:
+            raise InputError(f"'{name}', which {there.sum()} of {len(there)} runs have: {error}", error.hint) from error
+
+
 def _used(table: LossTable, loss: int) -> NDArray[np.bool_]:
-    """The rows whose run had learned something for the loss."""
+    """The rows whose run has the loss and had learned something for it."""
+    there = np.isfinite(table.losses[:, loss])
     if table.means is None:
-        return np.ones(len(table.losses), bool)
-    used = table.losses[:, loss] < PLATEAU * table.means[loss]
+        return there
+    used = there & (table.losses[:, loss] < PLATEAU * table.means[loss])
     left = len(np.unique(table.points[used]))
     if left < 4:
         raise InputError(
@@ -157,15 +185,20 @@ def _fit_families(
 
 
 def _own_only(
-    table: LossTable, loss: int, used: NDArray[np.bool_], tried: Mapping[str, tuple[Regression, Floats]]
+    table: LossTable,
+    loss: int,
+    used: NDArray[np.bool_],
+    tried: Mapping[str, tuple[Regression, Floats]],
+    unit: float,
 ) -> Floats | None:
-    """The parameters of the own-data law, fitted now unless it was among those tried."""
+    """The parameters of the own-data law of losses in their own unit, fitted now unless it was among those tried."""
     if "power" in tried:
-        return tried["power"][1]
+        regression, theta = tried["power"]
+        return regression.law.in_units(theta, unit)
     regression = _regression(table, loss, FAMILIES["power"], used)
     if regression.law.own is None or regression.free >= len(np.unique(regression.amounts, axis=0)):
         return None
-    return regression.solve()
+    return regression.law.in_units(regression.solve(), unit)
 
 
 @dataclass(frozen=True)
@@ -242,9 +275,13 @@ def _least_share(table: LossTable, loss: int, used: NDArray[np.bool_]) -> float:
 
 def _dropped_notes(table: LossTable, loss: int, used: NDArray[np.bool_], learned: NDArray[np.bool_]) -> list[str]:
     name, notes = table.names[loss], []
-    if not learned.all():
+    there = np.isfinite(table.losses[:, loss])
+    if not there.all():
+        notes.append(f"'{name}': {(~there).sum()} of {len(used)} runs are left out, since they have no value of it")
+    if (there & ~learned).any():
         notes.append(
-            f"'{name}': {(~learned).sum()} of {len(used)} runs are left out, since they had learned no more than its mean"
+            f"'{name}': {(there & ~learned).sum()} of {len(used)} runs are left out, since they had learned no more than "
+            "its mean"
         )
     if (learned & ~used).any():
         notes.append(

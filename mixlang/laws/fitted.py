@@ -37,6 +37,7 @@ class FittedLaw:
         own_only: parameters of the `power` law fitted to the same rows, None for a loss of no domain or where too few
             runs tell it; what would be believed without transfer.
         diagnosis: see `mixlang.laws.diagnosis`.
+        best: None, or the bound of the score that the loss is the distance to: loss = best - score.
     """
 
     name: str
@@ -52,6 +53,11 @@ class FittedLaw:
     draws: Floats
     own_only: Floats | None = None
     diagnosis: dict[str, Any] = field(default_factory=dict)
+    best: float | None = None
+
+    def given(self, losses: Floats) -> Floats:
+        """Losses in the terms of the table they were fitted on: scores where it held scores, as they are elsewhere."""
+        return losses if self.best is None else self.best - losses
 
     def predict(self, amounts: Floats) -> Floats:
         """Losses of rows of amounts, shape (rows, domains)."""
@@ -87,6 +93,7 @@ class FittedLaw:
             "diagnosis": self.diagnosis,
             "own_only": None if self.own_only is None else self.own_only.tolist(),
             "draws": [[float(f"{value:.7g}") for value in draw] for draw in self.draws.tolist()],
+            **({} if self.best is None else {"score_bound": self.best}),
         }
 
 
@@ -238,6 +245,7 @@ def read_fit(path: Path) -> Fit:
         low, high = value["budgets"]
         numbers = [low, high, value["scale"], *mixtures.ravel(), *(x for law in laws for x in law.theta)]
         numbers += [x for law in laws for x in law.draws.ravel()]
+        numbers += [law.best for law in laws if law.best is not None]
         if not (np.isfinite(np.array(numbers, float)).all() and 0 < low <= high and value["scale"] > 0):
             raise ValueError("numbers that are missing, infinite or out of range")
         if not laws or not all(law.floor >= 0 and all(law.law.conditions(law.theta).values()) for law in laws):
@@ -271,4 +279,5 @@ def _read_law(name: str, entry: Mapping[str, Any], domains: tuple[str, ...], sca
         draws,
         None if entry["own_only"] is None else np.array(entry["own_only"], float),
         entry["diagnosis"],
+        None if entry.get("score_bound") is None else float(entry["score_bound"]),
     )

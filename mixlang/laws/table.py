@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,9 +32,11 @@ class LossTable:
         domains: names of what is trained on; the columns of `amounts`.
         names: names of the losses; the columns of `losses`. A loss named as a domain is the loss on that domain.
         amounts: in any one unit (samples, tokens), shape (runs, domains).
-        losses: finite and positive, shape (runs, losses).
+        losses: positive, shape (runs, losses); NaN where a run has no value of one.
         means: the losses of predicting the mean intensity, shape (losses,); None where unknown.
         seeds: shape (runs,).
+        owners: for each loss the domain it is on, None for one of no domain; by name where left out.
+        bests: for each loss None, or the bound of the score that it is the distance to: loss = bound - score.
     """
 
     domains: tuple[str, ...]
@@ -43,6 +45,8 @@ class LossTable:
     losses: Floats
     means: Floats | None
     seeds: Ints
+    owners: tuple[str | None, ...] | None = None
+    bests: tuple[float | None, ...] | None = None
 
     @classmethod
     def of(cls, domains: Sequence[str], runs: Sequence[dict[str, Any]]) -> LossTable:
@@ -76,17 +80,36 @@ class LossTable:
         losses: Floats,
         means: Floats | None = None,
         seeds: Sequence[int] | Ints | None = None,
+        owners: Sequence[str | None] | None = None,
+        bests: Sequence[float | None] | None = None,
     ) -> LossTable:
         """A table from arrays, its rows put in order; without `seeds` all are 0."""
         kept = np.zeros(len(amounts), np.int64) if seeds is None else np.asarray(seeds, np.int64)
         keys = np.column_stack([amounts, kept, losses])
         order = np.lexsort(keys.T[::-1])
-        return cls(tuple(domains), tuple(names), amounts[order], losses[order], means, kept[order])
+        return cls(
+            tuple(domains),
+            tuple(names),
+            amounts[order],
+            losses[order],
+            means,
+            kept[order],
+            None if owners is None else tuple(owners),
+            None if bests is None else tuple(bests),
+        )
 
     def own(self, loss: int) -> int | None:
         """The column of the domain a loss is on; None where it is on no domain."""
-        name = self.names[loss]
+        name = self.names[loss] if self.owners is None else self.owners[loss]
         return self.domains.index(name) if name in self.domains else None
+
+    def best(self, loss: int) -> float | None:
+        """The bound of the score that a loss is the distance to; None where it is a loss as it was given."""
+        return None if self.bests is None else self.bests[loss]
+
+    def rows(self, kept: NDArray[np.bool_]) -> LossTable:
+        """The table with some of its rows."""
+        return replace(self, amounts=self.amounts[kept], losses=self.losses[kept], seeds=self.seeds[kept])
 
     @cached_property
     def totals(self) -> Floats:
@@ -154,8 +177,9 @@ class LossTable:
         return np.unique(self.totals[first], return_inverse=True)[1].reshape(-1)
 
     def _within(self, loss: int) -> tuple[Floats, Ints]:
-        """Sum of squared deviations and degrees of freedom within each point."""
-        logs = np.log(self.losses[:, loss])
-        count = np.bincount(self.points)
-        mean = np.bincount(self.points, logs) / count
-        return np.bincount(self.points, (logs - mean[self.points]) ** 2), count - 1
+        """Sum of squared deviations and degrees of freedom within each point, of the runs that have the loss."""
+        there = np.isfinite(self.losses[:, loss])
+        points, logs, most = self.points[there], np.log(self.losses[there, loss]), int(self.points.max()) + 1
+        count = np.bincount(points, minlength=most)
+        mean = np.bincount(points, logs, most) / np.maximum(count, 1)
+        return np.bincount(points, (logs - mean[points]) ** 2, most), np.maximum(count - 1, 0)

@@ -22,13 +22,14 @@ def tree_errors(table: LossTable) -> dict[str, float]:
     except ImportError as error:
         raise InputError("trees need lightgbm, which is not installed", "pip install 'mixlang[trees]'") from error
     mixed = (table.shares > 0).sum(axis=1) > 1
-    fold = deal(left_out(table.mixtures, table.points, mixed))
-    features = np.column_stack([table.shares, np.log(table.totals)])
+    folds = deal(left_out(table.mixtures, table.points, mixed))
+    every = np.column_stack([table.shares, np.log(table.totals)])
     found = {}
     for loss, name in enumerate(table.names):
-        logs = np.log(table.losses[:, loss])
+        there = np.isfinite(table.losses[:, loss])
+        logs, features, fold = np.log(table.losses[there, loss]), every[there], folds[there]
         errors = np.empty(len(logs))
-        for number in range(int(fold.max()) + 1):
+        for number in np.unique(fold):
             out = fold == number
             settings = {
                 "objective": "regression",
