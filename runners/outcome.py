@@ -94,7 +94,7 @@ def _measured(allocation: Document, verification: Document) -> list[str]:
         lines += ["  shares trained there"]
         shown = {called(m, budget): [f"{shares[name]:.1%}" for name in names] for m, shares in trained.items()}
         lines += matrix(names, shown, indent=4)
-        lines += ["  mean loss"]
+        lines += ["  measured loss there, mean over the seeds"]
         shown = {called(m, budget): [f"{_mean(found, name):.4f}" for name in names] for m, found in rows.items()}
         lines += matrix(names, shown, indent=4)
         for at, mixture, rivals in subjects(verification):
@@ -111,7 +111,7 @@ def _changes(mixture: str, budget: int, rivals: Document, names: Sequence[str]) 
         for kind, found in rivals.items()
     }
     lines = [
-        f"  change of the loss to {called(mixture, budget)}, and of the objective (95 % interval); negative is better"
+        f"  measured change of the loss to {called(mixture, budget)}, and of the objective (95 % interval); negative is better"
     ]
     return lines + matrix([*names, "objective"], shown, indent=4)
 

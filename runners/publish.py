@@ -166,10 +166,11 @@ def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
 def _measured(verification: dict[str, Any]) -> dict[str, Any]:
     def changes(key: str) -> dict[str, Any]:
         return {
-            budget: {baseline: _rounded(found["overall"]) for baseline, found in baselines.items()}
+            budget: {baseline: _rounded(found["overall"], digits) for baseline, found in baselines.items()}
             for budget, baselines in verification[key].items()
         }
 
+    digits = 6 if "published" in verification else 4
     if "published" not in verification:
         return {"change": changes("improvements")}
     return {
@@ -178,8 +179,8 @@ def _measured(verification: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rounded(interval: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if value is None else round(value, 4) for key, value in interval.items()}
+def _rounded(interval: dict[str, Any], digits: int = 4) -> dict[str, Any]:
+    return {key: None if value is None else round(value, digits) for key, value in interval.items()}
 
 
 def downstream_facts(document: dict[str, Any]) -> dict[str, Any]:

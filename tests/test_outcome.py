@@ -65,12 +65,12 @@ def test_each_block_of_measurements_names_budget_mixtures_and_shares(allocation,
     trained = shares_trained(changed["runs"], 1280, allocation["costs"])
     assert shares["published shares"] == [f"{trained['published'][name]:.1%}" for name in ("ct", "mri")]
     assert shares["solved for 1,280"] == [f"{trained['allocated'][name]:.1%}" for name in ("ct", "mri")]
-    losses = rows(lines, "mean loss")
+    losses = rows(lines, "measured loss there")
     for shown, mixture in (("published shares", "published"), ("solved for 1,280", "allocated")):
         mine = [run["losses"] for run in changed["runs"] if run["mixture"] == mixture]
         assert losses[shown] == [f"{sum(loss[name] for loss in mine) / 2:.4f}" for name in ("ct", "mri")]
     for mixture, key in (("published shares", "published"), ("solved for 1,280", "improvements")):
-        (line,) = rows(lines, f"change of the loss to {mixture}").values()
+        (line,) = rows(lines, f"measured change of the loss to {mixture}").values()
         found = changed[key]["1280"]["proportional"]
         assert line[:2] == [f"{found['domains'][name]['mean']:+.1%}" for name in ("ct", "mri")]
         assert line[2] == f"{found['overall']['mean']:+.1%}"
@@ -99,6 +99,7 @@ def test_what_run_prints_is_measured_with_the_published_shares(finished):
 def test_show_tells_a_measurement_of_the_versions_own_shares_from_another(finished):
     shown = mixlang("registry", "show", "small", cwd=finished).stdout
     assert "not with these shares" not in shown
+    assert "against proportional at 1,280, with these shares" in " ".join(shown.split())
     mixture = Registry(finished / "registry").get("small@v1")
     own = headline_change(mixture.facts["verified"])
     assert (own.own, own.budget) == (True, 1280)

@@ -81,7 +81,7 @@ def _readme(found: Mapping[str, list[Mixture]], latest: Mapping[str, Mixture]) -
             lines.append(f"| {' | '.join(cell.replace('|', ' ') for cell in cells)} |")
     notes = (
         "\nShares: of the budget named, for which they were solved. Verified: measured change of the objective at the largest "
-        "held-out budget, with its 95 % interval, trained with these shares unless it says otherwise; negative is better.\n"
+        "held-out budget at which they were trained; negative is better.\n"
     )
     return _HEAD + ("\n".join(lines) + "\n" + notes if found else "Nothing is published yet.\n")
 
@@ -99,6 +99,8 @@ def verified_in_words(verified: Mapping[str, Any] | None) -> str:
     if found is None:
         return "not measured"
     change = found.changes[found.usual]
-    interval = "" if change["low"] is None else f" ({100 * change['low']:+.1f} to {100 * change['high']:+.1f} %)"
-    text = f"{100 * change['mean']:+.1f} %{interval} against {found.usual} at {found.budget:,}"
-    return text if found.own else f"{text}, not with these shares but with those solved for that budget"
+    ends = "one seed"
+    if change["low"] is not None:
+        ends = f"95 % interval {100 * change['low']:+.1f} to {100 * change['high']:+.1f} %"
+    whose = "with these shares" if found.own else "not with these shares but with those solved for that budget"
+    return f"{100 * change['mean']:+.1f} % ({ends}) against {found.usual} at {found.budget:,}, {whose}"

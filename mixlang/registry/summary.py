@@ -110,7 +110,7 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
 def _sure(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     """What was measured, with which shares, and what the laws and the solver are worth."""
     verified, measured = mixture.facts["verified"], headline_change(mixture.facts["verified"])
-    lines = ["", "how sure", *_wrapped(f"measured: {verified_in_words(verified)}")]
+    lines = ["", "how sure", *_wrapped(f"measured change of the objective: {verified_in_words(verified)}")]
     if measured is not None and not measured.own:
         lines += _wrapped(f"shares of those runs: {_listed(found['measured_shares'])}")
         seeds = measured.changes[measured.usual]["seeds"]
@@ -138,12 +138,13 @@ def _rivals(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     rows, shares = [], {"published": [f"{share:.1%}" for share in mixture.shares.values()]}
     for name, rival in found["compared"].items():
         mark = " *" if rival["breaks"] else ""
-        sure = ["", ""] if rival["corrected"] is None else [f"{rival['corrected']:+.1%}", f"{rival['probability']:.0%}"]
-        rows.append([name + mark, f"{rival['gain']:+.1%}", *sure])
+        sure = ["", ""] if rival["corrected"] is None else [_signed(rival["corrected"]), f"{rival['probability']:.0%}"]
+        rows.append([name + mark, _signed(rival["gain"]), *sure])
         shares[name + mark] = [f"{rival['shares'][domain]:.1%}" for domain in mixture.shares]
-    title = f"compared with others at {mixture.budget:,.0f} {mixture.unit}, predicted by the laws; nothing was trained there"
+    at = f"{mixture.budget:,.0f} {mixture.unit}"
+    title = f"objective compared with others at {at}, predicted by the laws; nothing was trained there"
     lines = ["", *_wrapped(title, "", "  ")]
-    lines += table(["lower objective than", "predicted", "less optimism", "probability"], rows)
+    lines += table(["rival", "gain over it", "less optimism", "probability of a gain"], rows)
     lines += ["", "  their shares", *matrix(list(mixture.shares), shares)]
     broken = [f"{name}: {'; '.join(rival['breaks'])}" for name, rival in found["compared"].items() if rival["breaks"]]
     return lines + _told("* not allowed by the constraints", broken)
@@ -159,6 +160,10 @@ def _measured_shares(mixture: Mixture) -> dict[str, float] | None:
     amounts = max(rows, key=lambda row: row["budget_asked"])["amounts"]
     total = sum(amount * costs[name] for name, amount in amounts.items())
     return {name: amount * costs[name] / total for name, amount in amounts.items()}
+
+
+def _signed(part: float) -> str:
+    return f"{round(part, 3) + 0.0:+.1%}"  # never a negative zero
 
 
 def _binding(item: Mapping[str, Any]) -> str:
