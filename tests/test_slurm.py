@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from conftest import SMALL_SPEC, mixlang
 from driving import fresh, results, sweep
+from test_environment import LEFT_OVER, shadowed
 
-from mixlang.errors import Detached, Interrupted, StageError
-from mixlang.files import write_json
+from mixlang.errors import Detached, DiskFull, Interrupted, StageError
+from mixlang.files import free_bytes, write_json
 from mixlang.plan.build import Plan
 from mixlang.spec.schema import Launch
+from runners.engines import slurm as slurm_engine
 from runners.engines import squeue
 from runners.sweep import Sweep
 
@@ -167,6 +169,41 @@ def test_runs_through_slurm_have_the_losses_of_runs_here(study, local, tmp_path,
     ]
     assert losses(on_slurm(study, store, study[0].runs).execute()) == local  # nothing is submitted again
     assert len(list((store.root / "jobs").iterdir())) <= 1
+
+
+def test_what_surrounds_the_submitter_does_not_reach_the_runs_of_its_jobs(study, local, tmp_path, monkeypatch):
+    """Nor do modules of the folder it is in, where a job begins."""
+    where = tmp_path / "study"
+    where.mkdir()
+    monkeypatch.chdir(shadowed(where))
+    for name, value in LEFT_OVER.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SBATCH_EXPORT", "ALL")
+    store, run = fresh(study, tmp_path), min(study[0].runs, key=lambda item: item.budget)
+    assert losses(on_slurm(study, store, [run], start="accelerate").execute()) == {run.key: local[run.key]}
+    assert not (where / "imported").exists()
+
+
+def test_jobs_that_fill_the_disk_end_the_sweep(study, tmp_path, monkeypatch):
+    """A file system of 4 MiB, filled once the jobs are submitted; the others are cancelled."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=True)
+    try:
+        store = fresh(study, place)
+        submit = slurm_engine.SlurmEngine._submit
+
+        def and_fill(self, runs):
+            taken = submit(self, runs)
+            (store.root / "filler").write_bytes(bytes(free_bytes(place)))
+            return taken
+
+        monkeypatch.setattr(slurm_engine.SlurmEngine, "_submit", and_fill)
+        with pytest.raises(DiskFull, match=r"the disk of the store .* is full.*runs are finished and kept"):
+            on_slurm(study, store, study[0].runs).execute()
+        until(lambda: not squeue.queue(), 60)
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 def test_a_cancelled_job_is_submitted_again_and_goes_on(long_run, tmp_path, capsys):

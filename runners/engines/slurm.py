@@ -21,6 +21,7 @@ from typing import Any
 from mixlang.console import say
 from mixlang.environment import for_tools, inherited
 from mixlang.errors import StageError
+from mixlang.files import takes_nothing
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.quantities import wall_minutes
 from mixlang.spec.schema import Launch
@@ -251,7 +252,7 @@ class SlurmEngine:
         if not any(self._begun(batch, key) for key in batch.runs):
             reason += f" before it began (see {batch.submission.logs})"
         begun = {key for key in batch.runs if self._begun(batch, key)} or set(batch.runs)
-        fault = Fault("machine", reason)
+        fault = Fault("machine", reason, full=takes_nothing(self.store.root))
         lost = [Ended(run, fault, counts=key in begun) for key, run in batch.runs.items()]
         batch.runs.clear()
         return lost
