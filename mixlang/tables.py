@@ -14,6 +14,8 @@ from mixlang.console import say
 from mixlang.errors import InputError
 from mixlang.files import file_digest, read_json, refuse_unwritable, write_json, write_text
 from mixlang.names import meant_or_known
+from mixlang.terminal import paragraph
+from mixlang.terminal import table as table_lines
 
 _LEAST_DRAWS = 10
 """Fewer bootstrap draws than this make intervals that mislead."""
@@ -71,7 +73,7 @@ def fit_tables(
     write_json(out, document)
     for note in document["notes"]:
         say(f"note: {note}")
-    width = max(len(name) for name in found.names)
+    rows = []
     for one in found.laws:
         noise = "unknown" if np.isnan(one.noise) else f"{one.noise:.1%}"
         score = one.scores.get(one.law.family.name, {}).get("score")
@@ -79,7 +81,9 @@ def fit_tables(
         if trees:
             left = one.scores.get(one.law.family.name, {}).get("mixture", float("nan"))
             tested += f" (mixtures left out: {left:.2%}, trees {document['trees'][one.name]:.2%})"
-        say(f"{one.name:{width}}  {one.law.family.name:20} error {one.error:.2%}{tested}, seed noise {noise}")
+        rows.append([one.name, one.law.family.name, f"error {one.error:.2%}{tested}, seed noise {noise}"])
+    for line in table_lines(["", "", ""], rows, "lll", indent=0):
+        say(line)
     say(f"wrote {out}")
 
 
@@ -248,12 +252,14 @@ def show_allocation(document: Mapping[str, Any]) -> None:
     """Print an allocation for people."""
     sure = document["intervals"]
     names = list(document["shares"])
-    width = max(len(name) for name in [*names, *document["predicted"]])
     print(f"budget {document['budget']:g}: objective {document['objective']:.5f} (1 is {document['relative_to']})")
+    rows = []
     for name in names:
         ends = sure.get("shares", {}).get(name)
-        shown = f"  [{ends[0]:6.1%}, {ends[1]:6.1%}]" if ends else ""
-        print(f"  {name:{width}} {document['shares'][name]:7.2%}{shown}  {document['amounts'][name]:.6g}")
+        shown = f"[{ends[0]:6.1%}, {ends[1]:6.1%}]" if ends else ""
+        rows.append([name, f"{document['shares'][name]:.2%}", shown, f"{document['amounts'][name]:.6g}"])
+    for line in table_lines(["", "", "", ""], rows, "lrrr"):
+        print(line)
     for name, gain in sure.get("gains", {}).items():
         rival = document["baselines"][name]
         outside = "" if rival["feasible"] else ", which the constraints rule out"
@@ -263,13 +269,14 @@ def show_allocation(document: Mapping[str, Any]) -> None:
         low, high = gain["interval"]
         print(f"  against {name}{outside}: {gain['apparent']:+.2%} lower [{low:+.2%}, {high:+.2%}],", end=" ")
         print(f"corrected {gain['corrected']:+.2%}, better with probability {gain['probability']:.0%}")
-    print("  predicted: " + ", ".join(f"{name} {loss:.4g}" for name, loss in document["predicted"].items()))
+    predicted = ", ".join(f"{name} {loss:.4g}" for name, loss in document["predicted"].items())
+    print("\n".join(paragraph(f"predicted: {predicted}", "  ", "    ")))
     for name, entry in document.get("structure", {}).get("domains", {}).items():
         if entry["kind"]:
             print(f"  {name} is {'a hub' if entry['kind'] == 'hub' else 'an island'}")
     for step in document.get("path", []):
         shown = step.get("reason") or ", ".join(f"{name} {share:.1%}" for name, share in step["shares"].items())
-        print(f"  at {step['budget']:g}: {shown}")
+        print("\n".join(paragraph(f"at {step['budget']:g}: {shown}", "  ", "    ")))
     for note in document["notes"]:
         print(f"  note: {note}")
     proof = document["certificate"]

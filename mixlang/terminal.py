@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 
 WIDTH = 80
@@ -64,6 +65,22 @@ def matrix(
         return table(lines[0], lines[1:], indent=indent, width=width)
     turned = [list(cells) for cells in zip(*lines, strict=True)]
     return table(turned[0], turned[1:], indent=indent, width=width)
+
+
+def paragraph(text: str, first: str = "", then: str = "  ", width: int | None = None) -> list[str]:
+    """A sentence, or a list of names and numbers, in lines that are not too long; words stay whole.
+
+    Args:
+        first, then: what the first line begins with, and the others.
+    """
+    return textwrap.wrap(
+        text,
+        width or line_width(),
+        initial_indent=first,
+        subsequent_indent=then,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def line_width() -> int:

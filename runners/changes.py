@@ -8,6 +8,7 @@ from typing import Any
 from mixlang.plan.changes import Before, Change, Reasons, differences, grouped, touched
 from mixlang.spec import load_spec
 from mixlang.spec.presets import resolved
+from mixlang.terminal import table
 from runners.compiler import compile_alone
 
 
@@ -49,8 +50,10 @@ def show_changes(found: dict[str, Any]) -> None:
     print(
         f"\nprobe runs: {runs['kept']} kept, {len(runs['new'])} new ({runs['samples']:,} samples), {runs['dropped']} dropped"
     )
-    for reason, count in grouped(run["why"] for run in runs["new"]).items():
-        print(f"  {count:6} {reason}")
+    counts = [[f"{count:,}", reason] for reason, count in grouped(run["why"] for run in runs["new"]).items()]
+    for line in table(["", ""], counts, "rl") if counts else []:
+        print(line)
     print("\nstages")
-    for stage in found["stages"]:
-        print(f"  {'runs ' if stage['runs'] else 'stays'} {stage['name']:10} {stage['why']}".rstrip())
+    stages = [["runs" if stage["runs"] else "stays", stage["name"], stage["why"]] for stage in found["stages"]]
+    for line in table(["", "", ""], stages, "lll"):
+        print(line)

@@ -18,6 +18,7 @@ from mixlang.errors import MixlangError
 from mixlang.files import digest, read_json
 from mixlang.laws import Fit, read_fit
 from mixlang.registry import Mixture
+from mixlang.terminal import table
 from runners.proof import probe_rows, read_losses
 
 Floats = NDArray[np.float64]
@@ -215,18 +216,16 @@ def difference_in_words(found: dict[str, Any]) -> list[str]:
     lines = [f"from {found['before']} to {found['after']}"]
     if found["same"]:
         return [*lines, "the same mixture from the same laws, losses and problem"]
-    lines += ["", f"{'share':20} {'before':>9} {'after':>9} {'change':>9}   interval of the first"]
+    shares = []
     for name, row in found["shares"].items():
-        cells = [
-            _percent(row["before"]),
-            _percent(row["after"]),
-            "" if row["change"] is None else f"{row['change']:+.1%}",
-        ]
         sure = ""
         if row["interval"]:
             word = "inside" if row["inside"] else "OUTSIDE"
             sure = f"{word} {row['interval'][0]:.1%} to {row['interval'][1]:.1%}"
-        lines.append(f"{name:20} {cells[0]:>9} {cells[1]:>9} {cells[2]:>9}   {sure}".rstrip())
+        change = "" if row["change"] is None else f"{row['change']:+.1%}"
+        shares.append([name, _percent(row["before"]), _percent(row["after"]), change, sure])
+    head = ["share", "before", "after", "change", "interval of the first"]
+    lines += ["", *table(head, shares, "lrrrl", indent=0)]
     lines += ["", "what differs"]
     for kind, items in found["inputs"].items():
         lines += [

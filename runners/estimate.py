@@ -8,7 +8,7 @@ from typing import Any
 
 from mixlang.errors import InputError, StageError
 from mixlang.files import free_bytes
-from mixlang.plan.build import Plan
+from mixlang.plan.build import Plan, Run
 from mixlang.plan.cost import checkpoint_bytes, held_out_work, samples_evaluated, volume_bytes
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.plan.manifest import DataManifest
@@ -18,6 +18,7 @@ from mixlang.spec.quantities import show_bytes
 from mixlang.spec.schema import Limits, Spec
 from runners.calibrate import Speed, calibrate
 from runners.data.volumes import volume_path
+from runners.held_out import held_out_runs
 from runners.status import results_of
 
 
@@ -25,13 +26,15 @@ from runners.status import results_of
 class Work:
     """Runs of one kind: how many, how many of them are done, their samples, and those that are left to train.
 
-    A run that branches off another trains only what it does not share with it.
+    A run that branches off another trains only what it does not share with it. Of runs that are not `known` before an
+    allocation is solved, these are the most there can be, all of them to do.
     """
 
     runs: int
     done: int
     samples: int
     samples_left: int
+    known: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,13 @@ class Estimate:
     checkpoints: int
 
 
-def work_of(plan: Plan, spec: Any, done: dict[str, dict[str, Any]]) -> dict[str, Work]:
-    """The runs of a study by kind, those of the verification (whose mixtures are not known yet) by their number."""
+def work_of(plan: Plan, spec: Any, done: dict[str, dict[str, Any]], held_out: list[Run] | None) -> dict[str, Work]:
+    """The runs of a study by kind. What is done is told by the keys of runs alone.
+
+    Args:
+        done: results by key.
+        held_out: the runs of the verification; None where its mixtures are not known yet.
+    """
     found: dict[str, Work] = {}
     waiting = {run.key for run in plan.runs if run.key not in done}
     for run in plan.runs:
@@ -64,10 +72,13 @@ def work_of(plan: Plan, spec: Any, done: dict[str, dict[str, Any]]) -> dict[str,
         found[run.kind] = Work(
             row.runs + 1, row.done + (run.key not in waiting), row.samples + run.budget, row.samples_left + left
         )
-    runs, samples = held_out_work(spec)
-    if runs:
-        finished = min(runs, sum(str(row.get("kind", "")).startswith("verify") for row in done.values()))
-        found["verify"] = Work(runs, finished, samples, samples * (runs - finished) // runs)
+    most, samples = held_out_work(spec)
+    if most and held_out is None:
+        found["verify"] = Work(most, 0, samples, samples, known=False)
+    elif most and held_out:
+        left = [run for run in held_out if run.key not in done]
+        samples = sum(run.budget for run in held_out)
+        found["verify"] = Work(len(held_out), len(held_out) - len(left), samples, sum(run.budget for run in left))
     return found
 
 
@@ -133,8 +144,10 @@ def refuse_over_limits(
     """
     if loaded.spec.limits == Limits():
         return
-    done = results_of(workspace, study, plan)
-    problems = over_limits(loaded, estimate(workspace, plan, work_of(plan, loaded.spec, done), done, manifest))
+    held_out = held_out_runs(study, plan)
+    done = results_of(workspace, study, [*plan.runs, *(held_out or [])])
+    work = work_of(plan, loaded.spec, done, held_out)
+    problems = over_limits(loaded, estimate(workspace, plan, work, done, manifest))
     if problems:
         raise SpecError(problems)
 

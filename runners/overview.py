@@ -14,10 +14,12 @@ from mixlang.plan.pipeline import READS, SETTINGS, STAGES, WRITES
 from mixlang.plan.workspace import Study
 from mixlang.spec.quantities import show_bytes
 from mixlang.spec.site import launch_here
+from mixlang.terminal import table
 from runners.compiler import CompiledStudy
 from runners.devices import Devices, devices
 from runners.engines.local import runs_at_once
 from runners.estimate import estimate, over_limits, work_of
+from runners.held_out import held_out_runs
 
 _SHOWN = 12
 """Reasons listed for people; the JSON has them all."""
@@ -28,8 +30,9 @@ def overview(study: CompiledStudy) -> dict[str, Any]:
     from runners.status import results_of
 
     plan, spec = study.compiled.plan, study.loaded.spec
-    done = results_of(study.workspace, study.study, plan)
-    work = work_of(plan, spec, done)
+    held_out = held_out_runs(study.study, plan, study.compiled.settings)
+    done = results_of(study.workspace, study.study, [*plan.runs, *(held_out or [])])
+    work = work_of(plan, spec, done, held_out)
     left = estimate(study.workspace, plan, work, done, study.manifest)
     before = _before(study.study)
     reasons = Reasons(before.plan, plan)
@@ -100,21 +103,37 @@ def _at_once(study: CompiledStudy) -> int:
 def show_overview(found: dict[str, Any]) -> None:
     """Print an overview for people."""
     print(f"{found['study']}: {found['flops_per_sample'] / 1e9:.3g} GFLOP a sample")
-    print(f"\n{'kind':10} {'runs':>6} {'done':>6} {'samples':>13} {'TFLOP':>12}")
+    kinds = [
+        [kind, f"{row['runs']:,}", f"{row['done']:,}", f"{row['samples']:,}", f"{row['flops'] / 1e12:,.1f}"]
+        for kind, row in found["kinds"].items()
+    ]
+    _print_table(["kind", "runs", "done", "samples", "TFLOP"], kinds)
     for kind, row in found["kinds"].items():
-        print(f"{kind:10} {row['runs']:6} {row['done']:6} {row['samples']:13,} {row['flops'] / 1e12:12,.1f}")
-    print(f"\n{'domain':24} {'volumes':>8} {'crops':>10} {'quarantined':>12}   (training side)")
-    for name, data in found["available"].items():
-        print(f"{name:24} {data['volumes']:8} {data['crops']:10,.0f} {found['quarantined'][name]:12}")
+        if not row["known"]:
+            print(f"{kind}: which runs is not known before the allocation; at most these, counted as to do")
+    domains = [
+        [name, f"{data['volumes']:,}", f"{data['crops']:,.0f}", f"{found['quarantined'][name]:,}"]
+        for name, data in found["available"].items()
+    ]
+    print("\ntraining side", end="")
+    _print_table(["domain", "volumes", "crops", "quarantined"], domains)
     print()
     _show_cost(found["cost"])
     for item in found["limits"]:
         print(f"{item['file']}:{item['line']}:{item['column']}: over the limit[{item['code']}]: {item['message']}")
     _show_reasons(found)
-    print("\nstages")
+    print("\nstages", end="")
+    stages = []
     for stage in found["stages"]:
         after = f" (after {', '.join(stage['after'])})" if stage["after"] else ""
-        print(f"  {'runs ' if stage['runs'] else 'stays'} {stage['name'] + after:26} {stage['why']}".rstrip())
+        stages.append(["runs" if stage["runs"] else "stays", stage["name"] + after, stage["why"]])
+    _print_table(["", "", ""], stages, "lll", indent=2)
+
+
+def _print_table(head: list[str], rows: list[list[str]], align: str = "", indent: int = 0) -> None:
+    print()
+    for line in table(head, rows, align, indent):
+        print(line)
 
 
 def _show_cost(cost: dict[str, Any]) -> None:
@@ -133,10 +152,9 @@ def _show_cost(cost: dict[str, Any]) -> None:
 def _show_reasons(found: dict[str, Any]) -> None:
     reasons = grouped(run["why"] for run in found["runs"] if not run["done"])
     if reasons:
-        print("\nprobe runs to train, and why")
-    for reason, count in list(reasons.items())[:_SHOWN]:
-        print(f"  {count:6} {reason}")
+        print("\nprobe runs to train, and why", end="")
+        _print_table(["", ""], [[f"{count:,}", reason] for reason, count in list(reasons.items())[:_SHOWN]], "rl", 2)
     if len(reasons) > _SHOWN:
         print(f"  ... and {len(reasons) - _SHOWN} more reasons (--format json lists every run)")
     if found["no_longer_planned"]:
-        print(f"  {found['no_longer_planned']:6} of the last plan are no longer needed; their results are kept")
+        print(f"  {found['no_longer_planned']:,} of the last plan are no longer needed; their results are kept")

@@ -266,7 +266,7 @@ def verify(context: Context) -> None:
     context.write("verification.json", document)
     if not wanted:
         say("  verify: no holdout budget, nothing to verify")
-    for finding in document.get("verdict", []):
+    for finding in document.get("verdict", []) if not _shown_at_the_end() else []:
         say(f"  verify: {finding['says']}")
 
 
@@ -302,6 +302,11 @@ def downstream(context: Context) -> None:
         say(f"  downstream: {sentence}")
 
 
+def _shown_at_the_end() -> bool:
+    """Whether a `mixlang run` has started this stage, which warns and shows the outcome itself: each once."""
+    return bool(os.environ.get("MIXLANG_OUTCOME"))
+
+
 def _known_tasks(context: Context) -> dict[str, Any]:
     """The tasks of the committed document, so that what has not changed is not trained again without a store."""
     try:
@@ -331,7 +336,7 @@ def publish(context: Context) -> None:
     from mixlang.registry.artifacts import tag_command
     from runners.publish import doubts, publish_study
 
-    if not os.environ.get("MIXLANG_OUTCOME"):  # `mixlang run` has said it
+    if not _shown_at_the_end():
         for line in left_out(context.workspace, [context.study]):
             say(line)
     mixture, new = publish_study(context.workspace, context.study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mixlang.errors import MixlangError
@@ -21,17 +22,11 @@ def _rows(study: Study, name: str) -> list[dict[str, Any]]:
         return []
 
 
-def results_of(workspace: Workspace, study: Study, plan: Plan | None = None) -> dict[str, dict[str, Any]]:
-    """What is known of the runs of a study, by key: rows of its tables, and timings from the store.
-
-    Args:
-        plan: whose runs to look for; the one written last if left out.
-    """
+def results_of(workspace: Workspace, study: Study, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """What is known of some runs, and of all in the tables of a study, by key: rows of tables, and timings from the store."""
     store = RunStore(workspace.store)
     found = {row["key"]: row for name in _TABLES for row in _rows(study, name)}
-    if plan is None:
-        plan = planned_before(study)
-    planned = {} if plan is None else {run.key: run for run in plan.runs}
+    planned = {run.key: run for run in runs}
     for key in {*found, *planned}:
         result = store.result(key)
         if result is not None:
@@ -74,7 +69,7 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
     plan = planned_before(study)
     if plan is None:
         return status
-    done = results_of(workspace, study)
+    done = results_of(workspace, study, plan.runs)
     status["planned"] = len(plan.runs)
     for run in plan.runs:
         item: dict[str, Any] = {"run": run.as_dict(), "state": "waiting"}

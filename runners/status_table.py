@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixlang.console import duration
+from mixlang.terminal import line_width
 
 _MOST = 30
 """Rows of one study; what else there is, is counted. Running and failed runs come first, finished ones last."""
@@ -39,7 +40,7 @@ def watch_status(look: Callable[[], Sequence[dict[str, Any]]], every: float = 1.
 def _console() -> Console:
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 120  # a file has no width; rich would take 80
+        console.width = line_width()
     return console
 
 
@@ -62,21 +63,23 @@ def _summary(status: dict[str, Any]) -> str:
     )
 
 
-def _table(status: dict[str, Any]) -> Table:
+def _table(status: dict[str, Any]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("state", no_wrap=True)
-    table.add_column("run", no_wrap=True, overflow="ellipsis", max_width=44)
+    table.add_column("run", overflow="fold", min_width=18)
     for name in ("done", "loss", "samples/s", "remaining"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+    if status["failed"]:
+        table.add_column("reason", overflow="fold", min_width=18)
     ordered = sorted(status["runs"], key=lambda item: _ORDER.index(item["state"]))
     for item in ordered[:_MOST]:
-        table.add_row(*_cells(item), style=_STYLES[item["state"]])
-    left = len(ordered) - _MOST
-    if left > 0:
-        more = [f"{sum(one['state'] == state for one in ordered[_MOST:])} {state}" for state in _ORDER]
-        table.add_row("...", f"{left} more: " + ", ".join(part for part in more if not part.startswith("0 ")))
-    return table
+        table.add_row(*_cells(item)[: len(table.columns)], style=_STYLES[item["state"]])
+    left = ordered[_MOST:]
+    if not left:
+        return table
+    counts = {state: sum(one["state"] == state for one in left) for state in _ORDER}
+    more = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return Group(table, Text(f"{len(left)} more rows are not shown: {more} (--format json has all)"))
 
 
 def _cells(item: dict[str, Any]) -> list[str]:

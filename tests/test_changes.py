@@ -179,7 +179,7 @@ def test_plan_says_what_runs_why_and_what_it_costs(workspace):
     found = plan("--set", "budgets.seeds=2")
     assert grouped(run["why"] for run in found["runs"]) == {"planned before, not trained yet": 10, "seed 1 is new": 10}
     text = mixlang("plan", "specs/small.yaml", "--set", "budgets.seeds=2", cwd=workspace).stdout
-    assert "10 seed 1 is new" in text
+    assert "  10  seed 1 is new" in text
     assert "device-hours left" in text
     # limits: refused before anything is trained, by `run` and by DVC alone
     limited = ["--set", "limits.max_device_hours=1e-9", "--set", "limits.max_disk=1 kB"]
@@ -207,7 +207,7 @@ def test_diff_spec_tells_before_it_is_made(workspace):
     text = mixlang(*command, cwd=workspace).stdout
     assert "constraints.repetition 400 -> 300" in text
     assert "10 kept, 2 new (1,600 samples), 0 dropped" in text
-    assert "stays prepare" in text
+    assert "stays  prepare" in text
     assert not (workspace / "build" / "other").exists()
     same = mixlang("diff-spec", "specs/small.yaml", "specs/small.yaml", cwd=workspace).stdout
     assert "the same spec" in same

@@ -29,15 +29,21 @@ def _get(registry: Any, reference: str) -> Any:
 
 def list_mixtures(arguments: argparse.Namespace) -> None:
     """All mixtures and their versions."""
+    from mixlang.terminal import table
+
     registry = _open_registry(arguments)
     found = registry.all()
     if arguments.format == "json":
         print_json([mixture.as_dict() for mixture in found])
         return
+    rows = []
     for mixture in found:
-        shares = "  ".join(f"{name} {share:.1%}" for name, share in mixture.shares.items())
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in mixture.shares.items())
         standing = " ".join([mixture.status, *mixture.tags])
-        print(f"{mixture.label:24} {mixture.facts['published']}  {standing:20}  budget {mixture.budget:,.0f}  {shares}")
+        rows.append([mixture.label, str(mixture.facts["published"]), standing, f"{mixture.budget:,.0f}", shares])
+    head = ["mixture", "published", "status", "budget", "shares"]
+    for line in table(head, rows, "lllrl", indent=0) if rows else []:
+        print(line)
     if not found:
         say(f"nothing is published in {registry.root} yet")
 
@@ -113,15 +119,15 @@ def _print_checks(results: dict[str, list[Any]], around: list[str]) -> None:
 
 
 def _say_checks(results: dict[str, list[Any]], around: list[str]) -> None:
+    from mixlang.terminal import table
+
     for label, found in results.items():
         broken = {check.name for check in found if check.problems}
         verdict = "OTHER LINE ENDS, else as published" if broken == {"line ends"} else "NOT INTACT"
         print(f"{label}: {verdict if broken else 'as published, and it follows from its files'}")
-        for check in found:
-            if not check.problems:
-                print(f"  {check.name:14} {check.detail}")
-            for problem in check.problems:
-                print(f"  {check.name:14} {problem}")
+        rows = [[check.name, text] for check in found for text in check.problems or [check.detail]]
+        for line in table(["", ""], rows, "ll"):
+            print(line)
     for problem in around:
         print(f"registry: {problem}")
 

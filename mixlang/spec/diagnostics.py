@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mixlang.errors import InputError
 
-_ALIKE = 3
-"""Warnings of one code that are shown; twenty domains with one flaw would drown the rest."""
+_ALIKE = 8
+"""Messages of warnings of one code that are shown."""
+
+_PLACES = 6
+"""Further places of one warning that are listed."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,31 @@ def _property(text: str) -> str:
 
 
 def rendered(diagnostics: Sequence[Diagnostic]) -> list[str]:
-    """Diagnostics for people: every error, and of the warnings of one code the first few and how many more there are."""
-    texts, warned = [], Counter[str]()
+    """Diagnostics for people: every error, and every warning once, with the other places that it holds for.
+
+    Of the warnings of one code the first has its excerpt and help, and further messages, up to a few, a line each.
+    """
+    texts: list[str] = []
+    places: dict[tuple[str, str], list[str]] = {}
     for item in diagnostics:
-        warned[item.code] += item.severity == "warning"
-        if warned[item.code] <= _ALIKE:
+        if item.severity == "warning":
+            places.setdefault((item.code, item.message), []).append(str(item.position))
+    codes = Counter[str]()
+    for item in diagnostics:
+        if item.severity == "error":
             texts.append(item.render())
-    for code, count in warned.items():
+            continue
+        also = places.pop((item.code, item.message), [])
+        if not also:
+            continue
+        codes[item.code] += 1
+        if codes[item.code] > _ALIKE:
+            continue
+        texts.append((item if codes[item.code] == 1 else replace(item, source_line="", help="")).render())
+        if also[1:]:
+            more = f" and {len(also) - 1 - _PLACES} more places" if len(also) > 1 + _PLACES else ""
+            texts.append(f"   the same at {', '.join(also[1 : 1 + _PLACES])}{more}")
+    for code, count in codes.items():
         if count > _ALIKE:
             texts.append(f"... and {count - _ALIKE} more warning[{code}] of the same kind")
     return texts
