@@ -287,7 +287,7 @@ def test_what_could_not_be_read_is_not_remembered(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("runners.data.scan.file_digest", refuse)
+        patch.setattr("runners.data.scan.scan_digest", refuse)
         assert inspect(path, MRI) == {"problem": "cannot be read (Permission denied)"}
     assert inspect(path, MRI)["problem"] == ""
 

@@ -96,18 +96,21 @@ def _checked(arguments: argparse.Namespace) -> Any:
 
 
 def _unlisted(loaded: Any, locations: Any) -> list[Any]:
-    """Tables that are there and list nothing usable: a wrong column, filter or channel. Folders are not walked."""
+    """Sources that are there and list nothing usable: a wrong column, filter or channel, a pattern that takes nothing."""
     from mixlang.errors import InputError
+    from runners.data.rules import idle, uses
     from runners.data.sources import find_candidates
 
     found = []
     for name, domain in loaded.spec.domains.items():
-        if domain.source.kind not in ("manifest", "nnunet", "monai_datalist"):
-            continue
+        source, patterns = domain.source, domain.source.exclude or domain.intensity.factors
+        if source.kind not in ("manifest", "nnunet", "monai_datalist") and not patterns:
+            continue  # folders are walked only where a pattern says something of them
         try:
             find_candidates(name, domain, locations)
+            found += idle(loaded, uses(name, domain, locations))
         except InputError as error:
-            place = ("domains", name, "source", domain.source.kind)
+            place = ("domains", name, "source", source.kind)
             found.append(loaded.marked.diagnostic("MX0302", place, str(error), error.hint))
     return found
 

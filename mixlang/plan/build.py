@@ -218,6 +218,8 @@ def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, 
         "spacing": spec.volume.spacing,
         "crop": spec.volume.crop,
     }
+    if volume.offset:
+        preprocessing["offset"] = volume.offset
     identity = {
         "version": PREPROCESSING_VERSION,
         "content": volume.content,

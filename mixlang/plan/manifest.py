@@ -20,11 +20,13 @@ class VolumeRecord:
         path: portable path (with `${variables}`), or `phantom/DOMAIN/INDEX`.
         subject: whose volume it is.
         content: SHA-256 of the file, or of a phantom's recipe.
+        voxels: SHA-256 of the voxels in RAS order, whatever file holds them; '' where it was not taken.
         shape: voxels along each axis, to the patient's right, front and head; `spacing`: millimetres along each.
-        factor: multiplier of the stored values (unit conversion).
+        factor: multiplier of the stored values (unit conversion); `offset`: added after it.
         label: portable path of a label map on the same grid, if there is one.
         annotations: by downstream task that uses the volume, what its labels say: `content` (SHA-256), `values` (labels
             there are) and `path` (portable; a phantom's has none) of a label map, or `class`, from a column.
+        note: what was not taken as the file says it, and why.
     """
 
     path: str
@@ -35,6 +37,9 @@ class VolumeRecord:
     factor: float = 1.0
     label: str | None = None
     annotations: dict[str, dict[str, Any]] | None = None
+    offset: float = 0.0
+    voxels: str = ""
+    note: str = ""
 
     def crops(self, spacing: list[float], crop: list[int]) -> float:
         """Distinct crops the volume can give at a target spacing (mm) and crop size (voxels): its extent in crops."""
@@ -105,12 +110,17 @@ def committed_manifest(path: Path, spec: Spec) -> DataManifest | None:
     return found if found.scanned == scanned_by(spec) else None
 
 
+_SILENT = {"label": None, "annotations": None, "offset": 0.0, "voxels": "", "note": ""}
+"""What a record leaves out where it says nothing."""
+
+
 def _domain_json(data: DomainData) -> dict[str, Any]:
     volumes = []
     for volume in data.volumes:
         record = asdict(volume)
-        for absent in [name for name in ("label", "annotations") if record[name] is None]:
-            del record[absent]
+        for absent, default in _SILENT.items():
+            if record[absent] == default:
+                del record[absent]
         volumes.append(record)
     return {"volumes": volumes, "quarantined": [{"path": path, "reason": why} for path, why in data.quarantined]}
 
@@ -124,7 +134,8 @@ def _domain_data(value: dict[str, Any]) -> DomainData:
 
 
 def in_two_domains(manifest: DataManifest) -> dict[str, str]:
-    """For each domain that shares files with an earlier one, by content, what to say of it; phantoms may share all.
+    """For each domain that shares scans with an earlier one, by content or voxels, what to say of it; phantoms may
+    share all.
 
     The same scan in two domains could be trained on in one and validated on in the other, and can be in the unit of one
     of them only.
@@ -135,7 +146,10 @@ def in_two_domains(manifest: DataManifest) -> dict[str, str]:
         for volume in data.volumes:
             if volume.path.startswith("phantom/"):
                 continue
-            where, path = first.setdefault(volume.content, (name, volume.path))
+            marks = [mark for mark in (volume.content, volume.voxels) if mark]
+            where, path = next((first[mark] for mark in marks if mark in first), (name, volume.path))
+            for mark in marks:
+                first.setdefault(mark, (where, path))
             if where != name:
                 shared.setdefault(name, []).append(f"{volume.path} is {path} of '{where}'")
     return {

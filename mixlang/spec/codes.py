@@ -269,9 +269,8 @@ CODES: dict[str, Code] = {
     ),
     "MX0309": Code(
         "a pattern that matches nothing",
-        "`exclude` or `intensity.factors` names files that the source does not have: a typing error would otherwise let "
-        "label maps in, or leave units as they are.",
-        warning=True,
+        "`exclude` or `intensity.factors` names files that the source does not have, or that an earlier rule takes: a typing "
+        "error would otherwise let label maps in, or leave units as they are.",
     ),
     "MX0310": Code(
         "two studies under one name",
@@ -287,6 +286,12 @@ CODES: dict[str, Code] = {
         "a task that cannot be measured",
         "A class is in too few subjects: with the smallest part of the labels it must be in a training subject, and in "
         "2 test subjects, of every fold. A classification needs 2 classes, since one alone has no AUROC.",
+    ),
+    "MX0313": Code(
+        "subjects that differ only in writing",
+        "`P1`, `p01` and `sub-P001` may be one patient, who would then be trained on and validated on. Blanks at the ends and "
+        "Unicode forms never count.",
+        warning=True,
     ),
     "MX0320": Code(
         "data that are not here",

@@ -19,6 +19,9 @@ from mixlang.spec.loader import LoadedSpec
 from mixlang.spec.marks import parse
 from mixlang.spec.suggest import closest
 
+_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
+"""A byte of a file name that is no UTF-8, as portable paths write it."""
+
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 LOCAL_FILE = "mixlang.local.yaml"
 
@@ -77,7 +80,33 @@ class Locations:
         Raises:
             UndefinedVariable: a variable has no value.
         """
-        return self.root / _VARIABLE.sub(lambda match: self._value(match[1]), text)
+        path = self.root / _VARIABLE.sub(lambda match: self._value(match[1]), text)
+        return Path(_BYTE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), str(path))) if "\\x" in text else path
+
+    def pattern(self, text: str) -> str:
+        """The glob that `text` stands for here. Only what the spec writes as a pattern is one: the workspace's folder
+        and the values of variables are literal, and so is a part that names a file or folder which is there.
+
+        The ending .nii or .nii.gz is found in capitals too.
+
+        Raises:
+            UndefinedVariable: a variable has no value.
+        """
+        place: Path | None = self.root
+        written = glob.escape(str(self.root))
+        for part in Path(text).parts:
+            value, bare = _VARIABLE.sub(lambda match: self._value(match[1]), part), _VARIABLE.sub("", part)
+            if not glob.has_magic(bare) or (place is not None and _is_there(place, value)):
+                written = os.path.join(written, glob.escape(value))
+                place = None if place is None else place / value
+            else:
+                escaped = _VARIABLE.sub(lambda match: glob.escape(self._value(match[1])), _in_any_case(part))
+                written, place = os.path.join(written, escaped), None
+        return written
+
+    def matches(self, text: str) -> list[Path]:
+        """The paths that a glob of a spec finds, in no order."""
+        return [Path(name) for name in glob.glob(self.pattern(text), recursive=True)]
 
     def _value(self, name: str) -> str:
         value = os.environ.get(f"MIXLANG_{name.upper()}") or self.variables.get(name)
@@ -94,6 +123,20 @@ class Locations:
         base, prefix = (Path(self._value(match[1])), f"{match[0]}/") if match else (self.root, "")
         base = self.root / base
         return prefix + path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    """Whether something is called letter for letter what could also be a set of characters, as in `[2021] trial`."""
+    return not set("*?") & set(name) and os.path.lexists(folder / name)
+
+
+def _in_any_case(part: str) -> str:
+    """A pattern whose ending .nii or .nii.gz fits capitals too."""
+    found = re.search(r"\.nii(\.gz)?\*?$", part)
+    if found is None:
+        return part
+    either = "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in found[0])
+    return part[: found.start()] + either
 
 
 def check_sources(loaded: LoadedSpec, locations: Locations) -> list[Diagnostic]:
@@ -113,7 +156,7 @@ def check_sources(loaded: LoadedSpec, locations: Locations) -> list[Diagnostic]:
         except UndefinedVariable as error:
             found.append(loaded.marked.diagnostic("MX0301", path, str(error), error.hint))
             continue
-        problem = _missing(expanded, source.kind)
+        problem = _missing(expanded, source.kind) if source.nifti is None else _unmatched(locations, source.nifti)
         if problem:
             found.append(loaded.marked.diagnostic("MX0302", path, f"domain '{name}': {problem}"))
     return found
@@ -157,8 +200,6 @@ def _foreign(text: str) -> tuple[str, str] | None:
 
 def _missing(path: Path, kind: str) -> str:
     """What of a source is not there, or ''."""
-    if kind == "nifti":
-        return _unmatched(path)
     if kind in ("manifest", "monai_datalist"):
         what = "manifest" if kind == "manifest" else "datalist"
         return "" if path.is_file() else f"there is no {what} {path}"
@@ -173,14 +214,16 @@ def _missing(path: Path, kind: str) -> str:
     return ""
 
 
-def _unmatched(pattern: Path) -> str:
+def _unmatched(locations: Locations, template: str) -> str:
     """Why a glob finds nothing, or ''."""
-    if pattern.is_dir():
-        return f"{pattern} is a folder; name its files, as in {pattern.name}/**/*.nii.gz"
-    parts = pattern.parts
-    fixed = Path(*parts[: next((index for index, part in enumerate(parts) if glob.has_magic(part)), None)])
-    if not fixed.exists():
-        return f"there is no folder {fixed}"
-    if not any(True for _ in glob.iglob(str(pattern), recursive=True)):
-        return f"no file matches {pattern}"
-    return ""
+    path = locations.expand(template)
+    if path.is_dir():
+        return f"{path} is a folder; name its files, as in {path.name}/**/*.nii.gz"
+    if any(True for _ in glob.iglob(locations.pattern(template), recursive=True)):
+        return ""
+    fixed = Path(path.parts[0])
+    for part in path.parts[1:]:
+        if glob.has_magic(part) and not (fixed / part).exists():
+            break
+        fixed /= part
+    return f"no file matches {path}" if fixed.exists() else f"there is no folder {fixed}"

@@ -195,10 +195,19 @@ class Source(Section):
 
 
 class Factor(Section):
-    """Files whose stored values are multiplied by a factor before anything else."""
+    """Files whose stored values are converted (times `factor`, plus `offset`) before anything else."""
 
     files: str = _key(..., "File name pattern.", "sub-01_*_pet.nii.gz")
-    factor: float = _key(..., "Multiplier of the stored values.", 2.429e-4, "the domain's unit per stored unit", gt=0)
+    factor: float = _key(1.0, "Multiplier of the stored values.", 2.429e-4, "the domain's unit per stored unit", gt=0)
+    offset: float | None = _key(
+        None, "Added after the factor; left out, that of the domain.", -1024, "the domain's unit"
+    )
+
+    @model_validator(mode="after")
+    def _converts(self) -> Self:
+        if not self.model_fields_set & {"factor", "offset"}:
+            raise ValueError("a rule needs a 'factor', an 'offset', or both")
+        return self
 
 
 class Intensity(Section):
@@ -215,8 +224,14 @@ class Intensity(Section):
     )
     factors: list[Factor] = _key(
         [],
-        "Conversions for files stored in another unit, such as PET in Bq/ml.",
+        "Conversions of files stored in another unit, such as PET in Bq/ml; of rules that fit a file the first counts.",
         [{"files": "*_bqml.nii.gz", "factor": 2.429e-4}],
+    )
+    offset: float = _key(
+        0.0,
+        "Added to the values of every file, after its factor: -1024 for CT stored with air at 0.",
+        -1024,
+        "HU or SUV",
     )
 
     @field_validator("clip")

@@ -35,17 +35,103 @@ def spread(image: NDArray[Any]) -> slice:
     return slice(None, None, step)
 
 
-def wrong_unit(image: Array, unit: str) -> str:
-    """Why values cannot be in `unit` ('hu', 'suv'), or ''. Catches the mistakes that would train in silence."""
-    if unit == "suv":
-        bright = float(np.percentile(image.reshape(-1)[spread(image)], 99.9))
-        if bright > 200:
-            return f"values up to {image.max():,.0f} cannot be SUV (Bq/ml?); give intensity.factors for this file"
-        if image.min() < -1:
-            return f"values down to {image.min():,.1f} cannot be SUV"
-    if unit == "hu" and (image.min() < -10_000 or image.max() > 100_000):
-        return f"values from {image.min():,.0f} to {image.max():,.0f} cannot be HU"
+_QUANTILES = (0.1, 1.0, 50.0, 99.0, 99.9)
+"""Percentiles that judge whether values can be in a unit, and that messages show."""
+
+_LEAST_SPREAD = {"hu": 20.0, "suv": 0.1}
+"""Between the 0.1th and the 99.9th percentile: the noise of a CT of one organ alone is more, and so is any uptake."""
+
+
+def implausible(image: Array, settings: dict[str, Any]) -> str:
+    """Why values cannot be in the unit of their domain, with their quantiles, or ''.
+
+    Catches what would train in silence: an offset, a scaling to [0, 1], another unit. A CT without air, such as a crop
+    of an organ or a masked brain, is possible and passes.
+
+    Args:
+        image: the values that exist, any shape, in the unit.
+        settings: `modality`, `unit` and `clip`, as `resolve_intensity` gives them.
+    """
+    sample = image.reshape(-1)[spread(image)]
+    quantiles = [float(value) for value in np.percentile(sample, _QUANTILES)]
+    why = {"hu": _not_hu, "suv": _not_suv}.get(settings["unit"], lambda *_: "")(sample, quantiles)
+    if not why and settings.get("clip") is not None:
+        low, high = (float(edge) for edge in np.clip([quantiles[0], quantiles[-1]], *settings["clip"]))
+        if high - low < 0.005 * (settings["clip"][1] - settings["clip"][0]):
+            why = f"(almost) constant once clipped to [{settings['clip'][0]:g}, {settings['clip'][1]:g}]"
+    if not why:
+        return ""
+    shown = ", ".join(f"{part:g} %: {value:.4g}" for part, value in zip(_QUANTILES, quantiles, strict=True))
+    return f"{why} (quantiles {shown})"
+
+
+_CONVERT = "say what they are with intensity.offset or intensity.factors"
+
+
+def _not_hu(sample: Array, quantiles: list[float]) -> str:
+    """Air is near -1000 HU, fat -100, soft tissue 0 to 100, cancellous bone 300 to 800, cortical bone up to 2000."""
+    least, _, _, high, most = quantiles
+    lowest, highest = float(sample.min()), float(sample.max())
+    if lowest < -40_000 or most > 32_767:
+        return f"values from {lowest:,.0f} to {highest:,.0f} cannot be HU; {_CONVERT}"
+    if most - least < _LEAST_SPREAD["hu"]:
+        return f"values from {lowest:.4g} to {highest:.4g} cannot be HU: scaled?; {_CONVERT}"
+    if (lowest, highest) in ((0.0, 255.0), (0.0, 65_535.0)):
+        return f"values from 0 to {highest:g} are grey levels, not HU; {_CONVERT}"
+    below = (sample < -1200) & (sample > lowest)  # the lowest value may be a fill
+    if np.mean(below) > 0.02:
+        return f"{np.mean(below):.0%} of the values are below -1200, less than air, so they cannot be HU; {_CONVERT}"
+    if high < -200:
+        return f"no soft tissue: nearly all values are below -200, so they cannot be HU; {_CONVERT}"
+    if least > -200:
+        return _shifted(sample, lowest, high)
     return ""
+
+
+def _shifted(sample: Array, lowest: float, high: float) -> str:
+    """Whether a CT without air is one whose air is at 0: soft tissue is then where cortical bone belongs."""
+    if high > 4000:
+        return f"no air, and values beyond 4000, so they cannot be HU; {_CONVERT}"
+    bone, dense = (float(np.mean((sample >= low) & (sample < top))) for low, top in ((300, 850), (850, 1250)))
+    if dense > 0.03 and dense > bone:
+        return (
+            f"no air at -1000 HU, and {dense:.0%} of the values lie between 850 and 1250: an offset of about 1024? "
+            "Give intensity.offset: -1024, or intensity.factors with an offset for these files"
+        )
+    tissue = float(np.mean((sample > lowest) & (sample >= -200) & (sample <= 500)))
+    if tissue < 0.01 * float(np.mean(sample > lowest)):
+        return f"neither air nor soft tissue where HU have them; {_CONVERT}"
+    return ""
+
+
+def _not_suv(sample: Array, quantiles: list[float]) -> str:
+    """SUV averages 1 over a body; organs reach 10, tumours 30, kidneys and bladder 100 and more."""
+    most, lowest, highest = quantiles[-1], float(sample.min()), float(sample.max())
+    if most > 200:
+        return f"values up to {highest:,.0f} cannot be SUV (Bq/ml?); give intensity.factors for this file"
+    if lowest < -1:
+        return f"values down to {lowest:,.1f} cannot be SUV"
+    inside = sample[sample > 0.1]
+    if inside.size and float(np.median(inside)) > 20:
+        return f"half of the values above background exceed {np.median(inside):.3g}, too much for SUV (kBq/ml?); {_CONVERT}"
+    if highest <= 1.0 or most - quantiles[0] < _LEAST_SPREAD["suv"]:
+        return f"values up to {highest:.3g} cannot be SUV, which averages 1 over a body: scaled?; {_CONVERT}"
+    return ""
+
+
+def in_range(image: Array) -> None:
+    """Bring an MRI of very small or very large numbers to ordinary ones, in place, by a power of two.
+
+    Its unit is arbitrary, and what follows computes in float32: squares overflow from 1e19 on, and tiny deviations
+    would fall below the smallest that is divided by. A power of two changes no digit, so the result does not depend on
+    the scale; ordinary volumes are left as they are.
+    """
+    low, high = np.percentile(image.reshape(-1)[spread(image)].astype(np.float64), [0.5, 99.5])
+    span = float(high - low) or float(image.max()) - float(image.min())
+    exponent = math.frexp(span)[1] if math.isfinite(span) and span > 0 else 0
+    if not -3 <= exponent <= 40:
+        peak = math.frexp(max(abs(float(image.min())), abs(float(image.max()))))[1]
+        np.ldexp(image, min(10 - exponent, 100 - peak), out=image)
 
 
 def without_fill(image: Array, modality: str) -> None:

@@ -190,9 +190,9 @@ def _by(shape: Any) -> str:
 def _seen(path: Path) -> list[Any]:
     try:
         stat = os.stat(path)
-        return [str(path), stat.st_size, stat.st_mtime_ns]
+        return [os.fsencode(path).hex(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
     except OSError:
-        return [str(path)]
+        return [os.fsencode(path).hex()]
 
 
 def _place(store: Path, what: dict[str, Any]) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.data.intensity import foreground, normalise, without_fill
+from runners.data.absent import filled, outside
+from runners.data.intensity import foreground, in_range, normalise, without_fill
 from runners.data.nifti import Scan, Unusable, read_nifti
 from runners.data.resample import nearest_to_spacing, to_spacing
 
@@ -16,7 +18,7 @@ _MARGIN = 4
 """Voxels of background kept around the patient."""
 
 NO_LABEL = -1
-"""Stands in a prepared label map where there is no voxel."""
+"""The value of a prepared label map where there is no voxel."""
 
 _MOST = 32_767
 """Largest label."""
@@ -27,19 +29,25 @@ def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[n
 
     Args:
         factor: multiplies the stored values first (unit conversion).
-        settings: modality, clip, spacing (mm) and crop (voxels).
+        settings: modality, clip, spacing (mm) and crop (voxels), and an `offset` added after the factor, if any.
 
     Returns:
-        The volume in RAS order at the wanted spacing. Axes shorter than the crop are padded at their end with NaN,
-        which marks voxels that do not exist: they are never shown to the network and never scored.
+        The volume in RAS order at the wanted spacing. NaN marks voxels that do not exist, which are never shown to the
+        network and never scored: those outside the field of view, and padding at the end of axes shorter than the crop.
 
     Raises:
         Unusable: the file cannot be read.
     """
-    image, inside, box = _on_grid(path, factor, settings)
+    image, inside, box, missing = _on_grid(path, factor, settings)
     image, inside = np.ascontiguousarray(image[box]), np.ascontiguousarray(inside[box])
-    image = normalise(image, settings, inside).astype(np.float16)
-    return _padded(image, settings["crop"], np.float16(np.nan))
+    if missing is None:
+        image = normalise(image, settings, inside)
+    else:
+        exists = ~missing[box]
+        values = normalise(image[exists], settings, inside[exists])
+        image[...] = np.nan
+        image[exists] = values
+    return _padded(image.astype(np.float16), settings["crop"], np.float16(np.nan))
 
 
 def preprocess_labels(path: Path, labels: Path, factor: float, settings: dict[str, Any]) -> NDArray[np.int16]:
@@ -55,10 +63,12 @@ def preprocess_labels(path: Path, labels: Path, factor: float, settings: dict[st
     Raises:
         Unusable: a file cannot be read, or the label map is on another grid or holds other values.
     """
-    image, _, box = _on_grid(path, factor, settings)
+    image, _, box, missing = _on_grid(path, factor, settings)
     found = nearest_to_spacing(read_label_map(labels), settings["spacing"])
     if found.shape != image.shape:
         raise Unusable(f"the label map has {found.shape} voxels where its image has {image.shape}")
+    if missing is not None:
+        found[missing] = NO_LABEL
     return _padded(np.ascontiguousarray(found[box]), settings["crop"], np.int16(NO_LABEL))
 
 
@@ -77,16 +87,44 @@ def read_label_map(path: Path) -> Scan:
 
 def _on_grid(
     path: Path, factor: float, settings: dict[str, Any]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[slice, ...]]:
-    """An image at the wanted spacing, what of it is foreground, and the box around the patient that is kept."""
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[slice, ...], NDArray[np.bool_] | None]:
+    """An image at the wanted spacing, what of it is foreground, the box around the patient that is kept, and which
+    voxels do not exist (None where all do)."""
     scan = read_nifti(path)
+    try:
+        missing = outside(scan.image)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+    modality = settings["modality"]
+    if missing is None:
+        in_unit(scan.image, factor, settings)
+        without_fill(scan.image, modality)
+        image = to_spacing(scan, settings["spacing"])
+        del scan
+        inside = foreground(image, modality)
+    else:
+        values = scan.image[~missing]
+        in_unit(values, factor, settings)
+        without_fill(values, modality)
+        scan.image[~missing] = values
+        filled(scan.image, missing)
+        image = to_spacing(scan, settings["spacing"])
+        mask = replace(scan, image=missing.astype(np.float32))
+        missing = nearest_to_spacing(mask, settings["spacing"]) > 0
+        inside = np.zeros(image.shape, bool)
+        inside[~missing] = foreground(image[~missing], modality)
+    box = tuple(_span(inside, axis, settings["crop"][axis]) for axis in range(3))
+    return image, inside, box, missing
+
+
+def in_unit(image: NDArray[np.float32], factor: float, settings: dict[str, Any]) -> None:
+    """Stored values to the unit of their domain, in place: times the factor, plus the offset; see `in_range` for MRI."""
     if factor != 1.0:
-        np.multiply(scan.image, np.float32(factor), out=scan.image)
-    without_fill(scan.image, settings["modality"])
-    image = to_spacing(scan, settings["spacing"])
-    del scan
-    inside = foreground(image, settings["modality"])
-    return image, inside, tuple(_span(inside, axis, settings["crop"][axis]) for axis in range(3))
+        np.multiply(image, np.float32(factor), out=image)
+    if offset := settings.get("offset", 0.0):
+        np.add(image, np.float32(offset), out=image)
+    if settings["modality"] == "mri":
+        in_range(image)
 
 
 def _padded(volume: NDArray[Any], crop: Any, value: Any) -> NDArray[Any]:

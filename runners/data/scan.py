@@ -1,13 +1,12 @@
 """Scanning the sources: every file of every domain, by content, with the unusable ones set aside and why.
 
-A file is read whole once, when its path, size or modification time is new; what was found is cached in the store.
+A file is read whole once, when its path, size or times are new; what was found is cached in the store.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from mixlang.files import digest, file_digest, write_json
+from mixlang.files import digest, write_json
 from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity
 from mixlang.spec.schema import Domain, Spec
-from runners.data.intensity import foreground, without_fill, wrong_unit
-from runners.data.nifti import Unusable, bytes_needed, read_nifti
+from runners.data.absent import outside
+from runners.data.intensity import foreground, implausible, without_fill
+from runners.data.nifti import Unusable, bytes_needed, read_nifti, scan_digest, scan_files
+from runners.data.preprocess import in_unit
 from runners.data.sources import Candidate, find_candidates
 from runners.data.sources.candidates import fits
 from runners.data.workers import WorkerDied, each
@@ -29,7 +30,7 @@ from runners.data.workers import WorkerDied, each
 Facts = dict[str, Any]
 """What inspecting a file tells; see `inspect`."""
 
-INSPECTION_VERSION = 3
+INSPECTION_VERSION = 4
 """Raised when inspection judges files differently; cached judgements of other versions are not used."""
 
 _LABEL_VALUES, _MOST_LABELS = 24, 10_000
@@ -62,7 +63,7 @@ def scan(
     jobs = []
     for name, item in wanted:
         domain = spec.domains[name]
-        settings = {**resolve_intensity(domain), "factor": _factor(domain, item)}
+        settings = {**resolve_intensity(domain), **conversion(domain, item)}
         jobs.append((item, settings, cache.key(item.path, settings)))
     found = {key: cache.get(key) for _, _, key in jobs}
     todo = [job for job in jobs if found[job[2]] is None]
@@ -85,11 +86,12 @@ def scan(
     return DataManifest(manifest)
 
 
-def _factor(domain: Domain, item: Candidate) -> float:
-    for rule in domain.intensity.factors:
-        if fits(item.portable, rule.files):
-            return rule.factor
-    return 1.0
+def conversion(domain: Domain, item: Candidate) -> dict[str, float]:
+    """What a file's stored values are multiplied by, and what is added then: by the first rule that fits it."""
+    rule = next((rule for rule in domain.intensity.factors if fits(item.portable, rule.files)), None)
+    factor = 1.0 if rule is None else rule.factor
+    offset = domain.intensity.offset if rule is None or rule.offset is None else rule.offset
+    return {"factor": factor, "offset": offset}
 
 
 def _phantoms(name: str, domain: Domain) -> DomainData:
@@ -112,10 +114,12 @@ def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]
         problem = facts.get("problem") or _unit_said(item, settings)
         if not problem and facts["content"] in first:
             problem = f"the same content as {first[facts['content']]}"
+        elif not problem and facts["voxels"] in first:
+            problem = f"the same voxels as {first[facts['voxels']]}"
         if problem:
             quarantined.append((item.portable, problem))
             continue
-        first[facts["content"]] = item.portable
+        first[facts["content"]] = first[facts["voxels"]] = item.portable
         volumes.append(
             VolumeRecord(
                 item.portable,
@@ -125,6 +129,9 @@ def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]
                 tuple(facts["spacing"]),
                 settings["factor"],
                 item.label,
+                offset=settings["offset"],
+                voxels=facts["voxels"],
+                note="; ".join(facts["notes"]),
             )
         )
     return DomainData(tuple(volumes), tuple(quarantined))
@@ -133,7 +140,8 @@ def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]
 def _unit_said(item: Candidate, settings: dict[str, Any]) -> str:
     """A source that states another unit than the domain's is believed, unless a factor converts the file."""
     unit, said = settings["unit"], item.unit.strip().lower()
-    if not said or unit == "arbitrary" or settings["factor"] != 1.0 or said.startswith(_SPELLINGS[unit]):
+    converted = settings["factor"] != 1.0 or settings["offset"] != 0.0
+    if not said or unit == "arbitrary" or converted or said.startswith(_SPELLINGS[unit]):
         return ""
     return f"its unit is given as '{item.unit}', not {unit.upper()}; give intensity.factors or exclude it"
 
@@ -153,42 +161,66 @@ def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int
 
 
 def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Read one NIfTI file whole and judge it.
+    """Read one scan whole and judge it.
 
     Args:
-        settings: modality, unit and factor of its domain.
+        settings: modality, unit, clip, factor and offset of its domain.
 
     Returns:
         `problem`: why it cannot be used, or ''; `content`: its SHA-256, unless it could not be read; and of a volume
-        `shape` and `spacing` (mm) in RAS order.
+        `shape` and `spacing` (mm) in RAS order, `voxels`: SHA-256 of its values in that order, and `notes`: what was
+        not taken as it is written.
     """
     try:
-        content = file_digest(path)
+        content = scan_digest(path)
         scan = read_nifti(path)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         return {"problem": "there is no such file" if missing else f"cannot be read ({error.strerror})"}
     except Unusable as error:
         return {"problem": str(error), **({"content": content} if error.lasting else {})}
+    facts = {
+        "content": content,
+        "shape": list(scan.image.shape),
+        "spacing": [round(edge, 6) for edge in scan.spacing],
+        "voxels": _voxel_digest(scan.image),
+        "notes": list(scan.notes),
+    }
+    try:
+        absent = outside(scan.image)
+    except ValueError as error:
+        return {**facts, "problem": str(error)}
     image = scan.image
-    facts = {"content": content, "shape": list(image.shape), "spacing": [round(edge, 6) for edge in scan.spacing]}
+    if absent is not None:
+        image = image[~absent]
+        facts["notes"].append(f"{np.mean(absent):.1%} of its voxels are outside the field of view (NaN)")
+    return {**facts, "problem": _problem(image, settings)}
+
+
+def _problem(image: np.ndarray, settings: dict[str, Any]) -> str:
+    """Why the values of a volume (those that exist) cannot be used, or ''; they are overwritten."""
     low, high = float(image.min()), float(image.max())
-    if not math.isfinite(low) or not math.isfinite(high):
-        bad = image.size - int(np.count_nonzero(np.isfinite(image)))
-        what = "every voxel is" if bad == image.size else f"{bad:,} of {image.size:,} voxels are"
-        return {**facts, "problem": f"{what} NaN or infinite"}
     if low == high:
-        return {**facts, "problem": f"constant: every voxel is {low:g}"}
+        return f"constant: every voxel is {low:g}"
     if labels := _few_values(image, low, high):
-        return {**facts, "problem": f"only {labels} different values, whole numbers from 0 to {high:g}: a label map"}
-    if settings["factor"] != 1.0:
-        image *= np.float32(settings["factor"])
-    problem = wrong_unit(image, settings["unit"])
-    if not problem:
-        without_fill(image, settings["modality"])
-        if not foreground(image, settings["modality"]).any():
-            problem = "nothing but background"
-    return {**facts, "problem": problem}
+        return f"only {labels} different values, whole numbers from 0 to {high:g}: a label map"
+    with np.errstate(over="ignore"):
+        in_unit(image, settings["factor"], settings)
+    if not np.isfinite(image.min()) or not np.isfinite(image.max()):
+        return f"its values, times {settings['factor']:g}, are too large to compute with"
+    air_alone = settings["modality"] == "ct" and image.max() <= -500  # background, whatever its unit
+    if not air_alone and (problem := implausible(image, settings)):
+        return problem
+    without_fill(image, settings["modality"])
+    return "" if foreground(image, settings["modality"]).any() else "nothing but background"
+
+
+def _voxel_digest(image: np.ndarray) -> str:
+    """SHA-256 of the shape and the values, by which the same scan in another file is known; -0 is 0, as in integers."""
+    hashed = hashlib.sha256(repr(image.shape).encode())
+    for plane in image:
+        hashed.update(np.add(plane, np.float32(0.0)).data)
+    return hashed.hexdigest()
 
 
 def _few_values(image: np.ndarray, low: float, high: float) -> int:
@@ -200,15 +232,19 @@ def _few_values(image: np.ndarray, low: float, high: float) -> int:
 
 
 class _Cache:
-    """Judgements by path, size, modification time and settings; one small file each, written whole."""
+    """Judgements by path, size, times and settings; one small file each, written whole.
+
+    Among the times is that of the last change of the inode: tools that replace a file can set its modification time to
+    the old one (rsync -t, cp -p), but not this.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def key(self, path: Path, settings: dict[str, Any]) -> str:
         try:
-            stat = os.stat(path)
-            seen = [stat.st_size, stat.st_mtime_ns]
+            stats = [os.stat(file) for file in scan_files(path)]
+            seen = [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for stat in stats]
         except OSError:
             seen = []
         name = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()

@@ -20,7 +20,7 @@ from mixlang.errors import InputError, MixlangError, StageError, WriteError
 from mixlang.files import atomic_open, file_digest, read_json, write_json
 from mixlang.spec.locations import Locations
 from runners.data.intensity import spread
-from runners.data.nifti import Unusable, bytes_needed
+from runners.data.nifti import Unusable, bytes_needed, scan_digest
 from runners.data.workers import WorkerDied, each
 
 
@@ -83,10 +83,16 @@ class StoredVolume:
         """Voxels along each axis."""
         return self._layout[0]
 
-    @property
+    @functools.cached_property
     def padded(self) -> bool:
-        """Whether it has voxels that do not exist (NaN). They stand at the end of an axis, so the last voxel tells."""
-        return self._layout[2]
+        """Whether it has voxels that do not exist (NaN): padding, which is at the end of an axis, or others, of which
+        the statistics beside it tell."""
+        if self._layout[2]:
+            return True
+        try:
+            return json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))["facts"]["real"] < 1
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def announce(self, box: Box) -> None:
         """Ask the kernel to begin reading a box, without waiting for it.
@@ -259,7 +265,7 @@ def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
     places = np.clip((sample - low) * (bins / (high - low)), 0, bins - 1).astype(np.int64)
     return {
         "shape": list(volume.shape),
-        "real": round(real.size / volume.size, 6),
+        "real": min(round(real.size / volume.size, 6), 1.0 if real.size == volume.size else 0.999999),
         "mean": round(float(sample.mean()), 6),
         "deviation": round(float(sample.std()), 6),
         # What lies beyond the edges counts to the outermost bins.
@@ -281,6 +287,6 @@ def source_file(entry: dict[str, Any], store: Path, locations: Locations) -> Pat
     hint = "Run 'mixlang run SPEC': it scans the data again and trains what the change affects."
     if not path.is_file():
         raise InputError(f"{entry['path']} was scanned but is not there any more", hint)
-    if file_digest(path) != entry["content"]:
+    if scan_digest(path) != entry["content"]:
         raise InputError(f"{entry['path']} has changed since it was scanned", hint)
     return path

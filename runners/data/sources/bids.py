@@ -7,6 +7,7 @@ of the data set itself is read, so derivatives and source data stay out.
 from __future__ import annotations
 
 import functools
+import glob
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity, resolve_suffix
 from mixlang.spec.schema import Domain
 from runners.data.sources.candidates import Candidate, read_object
+from runners.data.sources.texts import clean, looks_like_a_scan
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,23 @@ def from_bids(domain: Domain, locations: Locations) -> list[Candidate]:
     """
     source = domain.source
     root, wanted = locations.expand(source.location), resolve_suffix(domain)
-    paths = sorted(path for path in root.glob("sub-*/**/*") if path.name.endswith((".nii", ".nii.gz")))
+    paths = sorted(path for path in root.glob("sub-*/**/*") if looks_like_a_scan(path) and path.is_file())
     names = [_Name.of(path) for path in paths]
     fitting = [name for name in names if name.suffix in wanted]
-    if not fitting:
+    idle = [suffix for suffix in source.suffix or () if not any(name.suffix == suffix for name in names)]
+    if not fitting or idle:
+        missing = idle if fitting else wanted
         found = ", ".join(sorted({name.suffix for name in names})) or "no NIfTI file at all"
         raise InputError(
-            f"{root} has no volume with the suffix {' or '.join(wanted)}; it has {found}",
+            f"{root} has no volume with the suffix {' or '.join(missing)}; it has {found}",
             "Say which ones with source.suffix.",
         )
     for entity, value in source.where.items():
         there = {name.entities[entity] for name in fitting if entity in name.entities}
-        if value not in there:
+        if clean(value) not in there:
             found = f"it has {entity}: {', '.join(sorted(there))}" if there else f"none has the entity '{entity}'"
-            raise InputError(
-                f"{root} has no {' or '.join(wanted)} with {entity}-{value}; {found}", "Mend source.where."
-            )
-        fitting = [name for name in fitting if name.entities.get(entity) == value]
+            raise InputError(f"{root} has no {' or '.join(wanted)} with {entity}-{value}; {found}", "Fix source.where.")
+        fitting = [name for name in fitting if name.entities.get(entity) == clean(value)]
     unit = _units(root) if resolve_intensity(domain)["unit"] != "arbitrary" else lambda name: ""
     return [
         Candidate(
@@ -82,7 +84,9 @@ def _units(root: Path) -> Callable[[_Name], str]:
 
     @functools.cache
     def sidecars(folder: Path, suffix: str) -> list[tuple[_Name, dict[str, Any]]]:
-        names = [_Name.of(path) for path in folder.glob(f"*{suffix}.json")]
+        names = [
+            _Name.of(path) for path in folder.glob(f"*{glob.escape(suffix)}.json") if not path.name.startswith(".")
+        ]
         mine = sorted((name for name in names if name.suffix == suffix), key=lambda name: len(name.entities))
         return [(name, read_object(name.path, "the sidecar")) for name in mine]
 

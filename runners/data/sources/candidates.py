@@ -30,14 +30,16 @@ class Candidate:
     unit: str = ""
 
 
-def is_excluded(path: Path, patterns: list[str]) -> bool:
-    """Whether a file name pattern of `source.exclude` fits the file's name or its whole path."""
-    return any(fits(str(path), pattern) for pattern in patterns)
+def is_excluded(portable: str, patterns: list[str]) -> bool:
+    """Whether a file name pattern of `source.exclude` fits a file, by its portable path: where the data are on this
+    machine decides nothing."""
+    return any(fits(portable, pattern) for pattern in patterns)
 
 
 def fits(path: str, pattern: str) -> bool:
-    """Whether a file name pattern of a spec fits a file's name or its whole path."""
-    return fnmatch.fnmatch(path.rsplit("/", 1)[-1], pattern) or fnmatch.fnmatch(path, pattern)
+    """Whether a file name pattern of a spec fits a file's name or its whole path, or is one of them letter for letter."""
+    name = path.rsplit("/", 1)[-1]
+    return pattern in (name, path) or fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(path, pattern)
 
 
 def subject_in(portable: str, pattern: str) -> str:
@@ -52,7 +54,13 @@ def subject_in(portable: str, pattern: str) -> str:
             f"the subject pattern {pattern!r} matches nothing in {portable}",
             "Mend source.subject, or exclude the file.",
         )
-    return match[1] if match.groups() else match[0]
+    found = match[1] if match.groups() else match[0]
+    if not (found or "").strip():
+        raise InputError(
+            f"the subject pattern {pattern!r} finds an empty subject in {portable}",
+            "Fix source.subject: its first group must match something in every path.",
+        )
+    return found
 
 
 def stem(path: Path) -> str:

@@ -9,6 +9,7 @@ from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
 from runners.data.sources.candidates import Candidate, read_object, stem
+from runners.data.sources.texts import existing
 
 
 def from_datalist(domain: Domain, locations: Locations) -> list[Candidate]:
@@ -33,7 +34,7 @@ def from_datalist(domain: Domain, locations: Locations) -> list[Candidate]:
         where = f"{file}: {key}[{index}]"
         if not isinstance(entry, dict):
             raise InputError(f"{where} is not an object; expected {{image: PATH, label: PATH, subject: NAME}}")
-        image = _image(entry.get("image"), source.channel, where)
+        image = existing(file.parent, _image(entry.get("image"), source.channel, where))
         if image in places:
             raise InputError(f"{where}: {image} is listed twice (first at {key}[{places[image]}])")
         places[image] = index
@@ -43,7 +44,7 @@ def from_datalist(domain: Domain, locations: Locations) -> list[Candidate]:
                 file.parent / image,
                 (folder / image).as_posix(),
                 _subject(entry, where) or stem(file.parent / image),
-                (folder / label).as_posix() if isinstance(label, str) else None,
+                (folder / existing(file.parent, label)).as_posix() if isinstance(label, str) else None,
                 str(entry.get("unit") or ""),
             )
         )
@@ -77,6 +78,6 @@ def _subject(entry: dict[str, Any], where: str) -> str:
     if "subject" not in entry:
         return ""
     subject = entry["subject"]
-    if isinstance(subject, bool) or not isinstance(subject, str | int) or subject == "":
+    if isinstance(subject, bool) or not isinstance(subject, str | int) or not str(subject).strip():
         raise InputError(f"{where}: subject is {subject!r}; expected a name or a number")
     return str(subject)

@@ -13,6 +13,7 @@ from runners.data.sources.datalist import from_datalist
 from runners.data.sources.globbed import from_glob
 from runners.data.sources.manifest import from_manifest
 from runners.data.sources.nnunet import from_nnunet
+from runners.data.sources.texts import clean, never_a_scan, portable_text
 
 _FINDERS = {
     "nifti": from_glob,
@@ -33,13 +34,20 @@ def find_candidates(name: str, domain: Domain, locations: Locations) -> list[Can
     if source.kind == "phantom":
         return []
     try:
-        found = _FINDERS[source.kind](domain, locations)
-        kept = [item for item in found if not is_excluded(item.path, source.exclude)]
+        listed = _FINDERS[source.kind](domain, locations)
+        found = [_written(item) for item in listed if not never_a_scan(item.path)]
+        kept = [item for item in found if not is_excluded(item.portable, source.exclude)]
         if not kept:
             left = f"none of its {len(found)} volumes is left after 'exclude'" if found else "there is no volume"
             raise InputError(f"{left} in {locations.expand(source.location)}")
         if source.subject is not None:
-            kept = [replace(item, subject=subject_in(item.portable, source.subject)) for item in kept]
+            kept = [replace(item, subject=clean(subject_in(item.portable, source.subject))) for item in kept]
     except InputError as error:
         raise InputError(f"domain '{name}': {error}", error.hint) from error
     return kept
+
+
+def _written(item: Candidate) -> Candidate:
+    """A candidate with its texts as they are written into plans and compared with those of other sources."""
+    label = None if item.label is None else portable_text(item.label)
+    return replace(item, portable=portable_text(item.portable), subject=clean(item.subject), label=label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from pathlib import Path
 
 from mixlang.spec.locations import Locations
@@ -13,7 +12,7 @@ from runners.data.sources.candidates import Candidate, stem
 def from_glob(domain: Domain, locations: Locations) -> list[Candidate]:
     """The files a glob matches, in order of their names, each once and a subject of its own."""
     template = domain.source.location
-    paths = [Path(name) for name in glob.glob(str(locations.expand(template)), recursive=True)]
+    paths = locations.matches(template)
     # A folder that links to one above it is walked many times over: of each file the shortest way to it is kept.
     places = {(path.parent.resolve(), path.name): path for path in sorted(paths, key=_depth, reverse=True)}
     found = sorted(path for path in places.values() if not path.is_dir())

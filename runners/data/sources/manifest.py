@@ -10,6 +10,7 @@ from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
 from mixlang.spec.suggest import did_you_mean
 from runners.data.sources.candidates import Candidate
+from runners.data.sources.texts import clean, existing, portable_text
 
 Row = dict[str, str | None]
 
@@ -27,6 +28,8 @@ def from_manifest(domain: Domain, locations: Locations) -> list[Candidate]:
     items = []
     for line, row in _rows(table, source.where):
         path, subject, label = (row.get(column) or "" for column in ("path", "subject", "label"))
+        path, subject = existing(table.parent, path), clean(subject)
+        label = existing(table.parent, label) if label.strip() else ""
         if not path or not subject:
             raise InputError(f"{table}:{line}: a row needs both path and subject")
         if path in lines:
@@ -49,14 +52,14 @@ def column_values(domain: Domain, column: str, locations: Locations) -> dict[str
         InputError: the manifest has no such column.
     """
     source = domain.source
-    folder = PurePosixPath(source.location).parent
-    rows = _rows(locations.expand(source.location), source.where)
+    table, folder = locations.expand(source.location), PurePosixPath(source.location).parent
+    rows = _rows(table, source.where)
     if rows and column not in rows[0][1]:
         columns = list(rows[0][1])
         help = did_you_mean(column, columns) or f"it has {', '.join(columns)}"
         raise InputError(f"{locations.expand(source.location)} has no column '{column}'", help)
     return {
-        (folder / (row["path"] or "")).as_posix(): value
+        portable_text((folder / existing(table.parent, row["path"] or "")).as_posix()): value
         for _, row in rows
         if (value := (row.get(column) or "").strip())
     }
@@ -66,8 +69,8 @@ def _values_there(table: Path, where: dict[str, str]) -> str:
     """What a filter's columns hold, where one of its values is not among them."""
     rows = _rows(table, {})
     for column, value in where.items():
-        there = sorted({row.get(column) or "" for _, row in rows})
-        if value not in there:
+        there = sorted({clean(row.get(column) or "") for _, row in rows})
+        if clean(value) not in there:
             shown = ", ".join(repr(item) for item in there[:8]) + (" ..." if len(there) > 8 else "")
             near = did_you_mean(value, there)
             return f"column {column} has no {value!r}: {near or 'it has ' + shown}"
@@ -79,7 +82,7 @@ def _rows(table: Path, where: dict[str, str]) -> list[tuple[int, Row]]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
+            reader.fieldnames = columns = [clean(name) for name in reader.fieldnames or []]
             rows: list[tuple[int, Row]] = [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError as error:
         raise InputError(f"the manifest {table} is not UTF-8 text", "Save it as UTF-8, separated by commas.") from error
@@ -93,5 +96,7 @@ def _rows(table: Path, where: dict[str, str]) -> list[tuple[int, Row]]:
                 or "A manifest needs the columns path and subject, and those that 'where' names, separated by commas.",
             )
     return [
-        (line, row) for line, row in rows if all((row.get(column) or "") == value for column, value in where.items())
+        (line, row)
+        for line, row in rows
+        if all(clean(row.get(column) or "") == clean(value) for column, value in where.items())
     ]

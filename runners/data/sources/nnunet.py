@@ -17,6 +17,7 @@ from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
 from runners.data.sources.candidates import Candidate, read_object
+from runners.data.sources.texts import existing, never_a_scan
 
 _ENDINGS = (".nii.gz", ".nii")
 
@@ -74,7 +75,7 @@ def _channel(dataset: _Dataset, wanted: str | int | None) -> int:
     found = [index for index, name in channels.items() if wanted in (index, name)]
     if len(found) != 1:
         how_many = "no channel" if not found else f"{len(found)} channels"
-        raise InputError(f"{dataset.file} has {how_many} {wanted!r}; it has {shown}", "Mend source.channel.")
+        raise InputError(f"{dataset.file} has {how_many} {wanted!r}; it has {shown}", "Fix source.channel.")
     return found[0]
 
 
@@ -89,11 +90,18 @@ def _named(dataset: _Dataset, channel: int) -> list[Candidate]:
     images = dataset.folder / "imagesTr"
     if not images.is_dir():
         raise InputError(f"there is no folder {images}")
-    pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(ending)}")
-    cases = {match[1] for path in images.iterdir() if (match := pattern.fullmatch(path.name))}
+    pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(ending)}", re.IGNORECASE)
+    names = {path.name for path in images.iterdir() if not never_a_scan(path)}
+    cases = {match[1] for name in names if (match := pattern.fullmatch(name))}
+    as_written = {name.lower(): name for name in sorted(names, reverse=True)}
+    files = {case: f"{case}_{channel:04d}{ending}" for case in sorted(cases)}
     return [
-        dataset.candidate(case, f"imagesTr/{case}_{channel:04d}{ending}", f"labelsTr/{case}{ending}")
-        for case in sorted(cases)
+        dataset.candidate(
+            case,
+            f"imagesTr/{name if name in names else as_written.get(name.lower(), name)}",
+            f"labelsTr/{case}{ending}",
+        )
+        for case, name in files.items()
     ]
 
 
@@ -113,7 +121,7 @@ def _listed(dataset: _Dataset, entries: list[Any], channel: int) -> list[Candida
         if case in items:
             raise InputError(f"{where}: the case {case} is listed twice")
         with_channel = str(PurePosixPath(image).with_name(f"{case}_{channel:04d}{ending}"))
-        as_listed = str(PurePosixPath(image))
+        as_listed = existing(dataset.folder, str(PurePosixPath(image)))
         on_disk = as_listed if (dataset.folder / as_listed).exists() else with_channel
         items[case] = dataset.candidate(case, on_disk, str(entry.get("label") or f"labelsTr/{name}"))
     return [items[case] for case in sorted(items)]

@@ -1,0 +1,76 @@
+"""What the file name patterns of a domain take: a pattern that takes nothing is a mistake, not a preference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mixlang.spec.diagnostics import Diagnostic
+from mixlang.spec.loader import LoadedSpec
+from mixlang.spec.locations import Locations
+from mixlang.spec.marks import Path_
+from mixlang.spec.schema import Domain
+from runners.data.sources.candidates import Candidate, fits
+from runners.data.sources.find import find_candidates
+
+
+@dataclass(frozen=True)
+class Use:
+    """One pattern of a spec and how many files it takes.
+
+    Attributes:
+        place: of the pattern in the spec; `pattern`: as written there; `effect`: what it does to a file, in words.
+        files: how many it takes.
+        hidden: how many it fits that an earlier rule has taken.
+    """
+
+    place: Path_
+    pattern: str
+    effect: str
+    files: int
+    hidden: int = 0
+
+
+def uses(name: str, domain: Domain, locations: Locations) -> list[Use]:
+    """What the patterns of `exclude`, `intensity.factors` and `where` of domain `name` take.
+
+    Raises:
+        InputError: the source cannot be used.
+    """
+    source = domain.source
+    if source.phantom is not None:
+        return []
+    whole = domain.model_copy(update={"source": source.model_copy(update={"exclude": [], "subject": None})})
+    listed = find_candidates(name, whole, locations)
+    found = []
+    for index, pattern in enumerate(source.exclude):
+        taken = sum(fits(item.portable, pattern) for item in listed)
+        found.append(Use(("domains", name, "source", "exclude", index), pattern, "left out", taken))
+    kept = [item for item in listed if not any(fits(item.portable, pattern) for pattern in source.exclude)]
+    return found + _conversions(name, domain, kept)
+
+
+def _conversions(name: str, domain: Domain, kept: list[Candidate]) -> list[Use]:
+    found, free = [], kept
+    for index, rule in enumerate(domain.intensity.factors):
+        effect = f"times {rule.factor:g}" + (f", plus {rule.offset:g}" if rule.offset is not None else "")
+        taken = [item for item in free if fits(item.portable, rule.files)]
+        hidden = sum(fits(item.portable, rule.files) for item in kept) - len(taken)
+        place: Path_ = ("domains", name, "intensity", "factors", index, "files")
+        found.append(Use(place, rule.files, effect, len(taken), hidden))
+        free = [item for item in free if item not in taken]
+    return found
+
+
+def idle(loaded: LoadedSpec, found: list[Use]) -> list[Diagnostic]:
+    """Errors of the patterns that take no file."""
+    problems = []
+    for use in found:
+        if use.files:
+            continue
+        message = f"'{use.pattern}' takes no file of domain '{use.place[1]}', so nothing is {use.effect}"
+        help = "correct it, or take it out"
+        if use.hidden:
+            message += f": the {use.hidden} files that it fits are taken by an earlier rule"
+            help = "put it before that rule, or take it out"
+        problems.append(loaded.marked.diagnostic("MX0309", use.place, message, help))
+    return problems
