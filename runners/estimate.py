@@ -144,12 +144,19 @@ def refuse_over_limits(
     """
     if loaded.spec.limits == Limits():
         return
-    held_out = held_out_runs(study, plan)
-    done = results_of(workspace, study, [*plan.runs, *(held_out or [])])
-    work = work_of(plan, loaded.spec, done, held_out)
+    done, work = _so_far(workspace, study, loaded.spec, plan)
     problems = over_limits(loaded, estimate(workspace, plan, work, done, manifest))
     if problems:
         raise SpecError(problems)
+
+
+def _so_far(
+    workspace: Workspace, study: Study, spec: Spec, plan: Plan
+) -> tuple[dict[str, dict[str, Any]], dict[str, Work]]:
+    """Results by run key, and the runs of a study by kind."""
+    held_out = held_out_runs(study, plan)
+    done = results_of(workspace, study, [*plan.runs, *(held_out or [])])
+    return done, work_of(plan, spec, done, held_out)
 
 
 def refuse_without_room(workspace: Workspace, study: Study, spec: Spec, plan: Plan, manifest: DataManifest) -> None:
@@ -160,7 +167,7 @@ def refuse_without_room(workspace: Workspace, study: Study, spec: Spec, plan: Pl
     Raises:
         InputError: with what is needed and what there is.
     """
-    work = work_of(plan, spec, results_of(workspace, study, plan))
+    work = _so_far(workspace, study, spec, plan)[1]
     volumes = _volume_bytes(workspace, plan, manifest) - _volume_bytes(workspace, plan, manifest, there=True)
     runs = sum(row.runs - row.done for row in work.values())
     if not runs:
