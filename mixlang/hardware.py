@@ -36,7 +36,7 @@ def _quota(otherwise: int) -> int:
 
 
 def place() -> dict[str, str]:
-    """Where processes can be found by the their pids: a machine, since it was started, and a container.
+    """Where processes can be found by their pids: a machine, since it was started, and a container.
 
     Containers may share a machine's name and count their processes by themselves; machines may share a name, too.
     """
