@@ -25,7 +25,7 @@ from mixlang.plan.build import Plan
 from mixlang.plan.workspace import Study, Workspace
 from runners.store import RunStore
 
-Part = Literal["probe", "verify", "downstream", "published"]
+Part = Literal["probe", "verify", "downstream", "results", "published"]
 
 _NAMED_IN = ("plan.json", "runs.json", "verification.json")
 """Files of a study's build folder whose `runs` it asks for."""
@@ -86,7 +86,7 @@ def ask_again(workspace: Workspace, study: Study) -> None:
         WriteError: the disk refused.
     """
     with contextlib.suppress(InputError, KeyError, TypeError):  # not there, or damaged: what is noted stays
-        ask(workspace, study, "verify", {row["key"] for row in read_json(study.file("verification.json"))["runs"]})
+        ask(workspace, study, "results", {row["key"] for row in read_json(study.file("verification.json"))["runs"]})
     with contextlib.suppress(OSError, InputError, LookupError, ValueError):
         ask(workspace, study, "published", published_keys(workspace))
 
@@ -176,7 +176,10 @@ def asked_by(root: Path) -> Asked:
         found.unclear.append(root / "build")
         return found
     for study in studies:
-        _add_study(found, study)
+        try:
+            _add_study(found, study)
+        except OSError:
+            found.unclear.append(study.build)
     _add_published(found, Workspace(root))
     return found
 

@@ -26,7 +26,7 @@ class Survey:
         unknown: nobody is known to have asked for them: mixlang did not note it before.
         held: nobody asks for them, but they are being trained.
         away: by workspace that is not seen from here, the runs kept because it may still ask.
-        unclear: files that could not be read; what their workspace once asked for is kept.
+        unclear: files that could not be read, or do not go together; what their workspace once asked for is kept.
         over: submissions to a scheduler, of this user, none of whose jobs lives.
     """
 
@@ -170,7 +170,10 @@ def survey_in_words(store: RunStore, found: Survey, take_unknown: bool) -> list[
                 f"kept for {workspace}, which is not seen from here and may still ask: {size_of(store, there)}; if it is "
                 f"gone: mixlang gc --release {workspace}"
             )
-    lines += [f"{path} cannot be read: what its workspace asked for is kept" for path in found.unclear]
+    lines += [
+        f"{path} cannot be read, or does not go with its plan: what its workspace has noted is kept"
+        for path in found.unclear
+    ]
     if found.unknown and not take_unknown:
         lines.append(
             f"kept, although nobody is known to ask for them (older versions did not note it): "

@@ -182,7 +182,7 @@ class RunStore:
 
     def trashed(self) -> list[str]:
         """The runs in the trash."""
-        return sorted(path.name for path in self.root.glob("trash/*") if path.is_dir())
+        return sorted(path.name for path in self.root.glob("trash/[!.]*") if path.is_dir())
 
     def discard(self, key: str) -> bool:
         """Move a run to the trash, under its lease; False where somebody holds that, or there is nothing to move.
@@ -231,8 +231,11 @@ class RunStore:
         shutil.rmtree(place, ignore_errors=True)
 
     def delete_trashed(self, key: str) -> None:
-        """Delete a run that is in the trash."""
-        shutil.rmtree(self.trash(key), ignore_errors=True)
+        """Delete a run that is in the trash. It is whole until it is gone: somebody may just be taking it back."""
+        for left in self.root.glob("trash/.*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.trash(key).rename(self.trash(f".{key}")), ignore_errors=True)
 
 
 @dataclass(frozen=True)
