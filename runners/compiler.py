@@ -11,6 +11,7 @@ from mixlang.errors import InputError, MixlangError
 from mixlang.files import read_json, write_json
 from mixlang.hardware import cores
 from mixlang.plan.build import Compiled, compile_plan, unusable
+from mixlang.plan.dominance import dominated
 from mixlang.plan.downstream import task_problems
 from mixlang.plan.manifest import DataManifest, in_two_domains
 from mixlang.plan.pipeline import register
@@ -21,6 +22,7 @@ from mixlang.spec.diagnostics import in_file_order, rendered
 from mixlang.spec.feasibility import infeasible
 from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.marks import Path_
+from mixlang.spec.site import absent_tracker, launch_here
 from runners.data.sources.candidates import fits, is_excluded
 from runners.data.sources.find import find_candidates
 
@@ -57,6 +59,12 @@ def compile_study(spec: Path, *, write: bool, overrides: Sequence[str] = ()) -> 
     manifest, compiled = _compiled(loaded, workspace)
     warnings = [*loaded.warnings, *_idle_patterns(loaded, manifest, Locations.of(workspace.root))]
     warnings += [*_repetition(loaded, compiled), *_same_name(loaded, workspace, study)]
+    warnings += dominated(loaded, manifest)
+    launch = launch_here(loaded.spec, workspace.root)
+    refused = absent_tracker(loaded, launch, "error" if write and launch.executor == "local" else "warning")
+    if any(item.severity == "error" for item in refused):
+        raise SpecError([*warnings, *refused])
+    warnings += refused
     for text in rendered(in_file_order(warnings)):
         say(text)
     if write:
@@ -163,8 +171,8 @@ def _annotated(loaded: LoadedSpec, manifest: DataManifest, locations: Locations,
 
 
 def _idle_patterns(loaded: LoadedSpec, manifest: DataManifest, locations: Locations) -> list[Diagnostic]:
-    """Warnings of `exclude` and `factors` patterns that match no file of their domain."""
-    found = []
+    """Warnings of file name patterns (`exclude`, `factors`, `files` of a task) that match no file of their domain."""
+    found: list[Diagnostic] = []
 
     def warn(path: Path_, pattern: str, use: str) -> None:
         message = f"'{pattern}' matches no file of this domain, so it {use}"
@@ -184,6 +192,13 @@ def _idle_patterns(loaded: LoadedSpec, manifest: DataManifest, locations: Locati
         for index, rule in enumerate(domain.intensity.factors):
             if not any(fits(path, rule.files) for path in paths):
                 warn(("domains", name, "intensity", "factors", index, "files"), rule.files, "converts nothing")
+    for name, task in loaded.spec.downstream.tasks.items():
+        paths = [volume.path for volume in manifest.domains[task.domain].volumes]
+        for index, pattern in enumerate(task.files):
+            if not any(fits(path, pattern) for path in paths):
+                message = f"'{pattern}' matches no volume of '{task.domain}'"
+                place: Path_ = ("downstream", "tasks", name, "files", index)
+                found.append(loaded.marked.diagnostic("MX0309", place, message, severity="warning"))
     return found
 
 

@@ -22,6 +22,7 @@ class VolumeRecord:
         shape: voxels along each axis, to the patient's right, front and head; `spacing`: millimetres along each.
         factor: multiplier of the stored values (unit conversion).
         label: portable path of a label map on the same grid, if there is one.
+        site: where it was acquired, if the source says so.
         annotations: by downstream task that uses the volume, what its labels say: `content` (SHA-256), `values` (labels
             there are) and `path` (portable; a phantom's has none) of a label map, or `class`, from a column.
     """
@@ -34,6 +35,7 @@ class VolumeRecord:
     factor: float = 1.0
     label: str | None = None
     annotations: dict[str, dict[str, Any]] | None = None
+    site: str | None = None
 
     def crops(self, spacing: list[float], crop: list[int]) -> float:
         """Distinct crops the volume can give at a target spacing (mm) and crop size (voxels): its extent in crops."""
@@ -78,7 +80,7 @@ def _domain_json(data: DomainData) -> dict[str, Any]:
     volumes = []
     for volume in data.volumes:
         record = asdict(volume)
-        for absent in [name for name in ("label", "annotations") if record[name] is None]:
+        for absent in [name for name in ("label", "annotations", "site") if record[name] is None]:
             del record[absent]
         volumes.append(record)
     return {"volumes": volumes, "quarantined": [{"path": path, "reason": why} for path, why in data.quarantined]}

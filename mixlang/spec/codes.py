@@ -288,5 +288,19 @@ CODES: dict[str, Code] = {
         "A class is in too few subjects: with the smallest part of the labels it must be in a training subject, and in "
         "2 test subjects, of every fold. A classification needs 2 classes, since one alone has no AUROC.",
     ),
+    "MX0313": Code(
+        "a tracker that is not installed",
+        "Its package is not there, so every run would be refused. Install it where runs are trained. `mixlang run` refuses "
+        "to start where runs are trained on this machine.",
+        warning=True,
+    ),
+    "MX0314": Code(
+        "a domain that one subject or site dominates",
+        "What the runs learn of the domain, or what its validation loss is measured on, is mostly one subject's or one "
+        "site's. Subjects: over half of the draws, or over a fifth and over 3 times an equal part. Sites, where a manifest "
+        "has a column `site` or `center` or a BIDS data set has `site` in participants.tsv: over three quarters, or over a "
+        "fifth and over 3 times an equal part. `train.sampling: subject` draws each subject equally often.",
+        warning=True,
+    ),
     "MX0401": Code("over the limit", "What is left to train, or to store, exceeds the spec's `limits`."),
 }  # fmt: skip

@@ -125,6 +125,7 @@ def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]
                 tuple(facts["spacing"]),
                 settings["factor"],
                 item.label,
+                site=item.site or None,
             )
         )
     return DomainData(tuple(volumes), tuple(quarantined))
