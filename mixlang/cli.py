@@ -106,9 +106,16 @@ class CommandParser(argparse.ArgumentParser):
         raise argparse.ArgumentError(None, f"there is no command '{value}'; {help}")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does."""
+        """As argparse does, naming the option that was probably meant."""
         self.complete()
-        return super().parse_known_args(args, namespace)
+        found, unknown = super().parse_known_args(args, namespace)
+        option = next((text.split("=")[0] for text in unknown if text.startswith("--")), "")
+        if option:
+            from mixlang.spec.suggest import did_you_mean
+
+            help = did_you_mean(option, [name for name in self._option_string_actions if name.startswith("--")])
+            self.error(f"there is no option {option}" + (f"; {help}" if help else ""))
+        return found, unknown
 
 
 def parser() -> argparse.ArgumentParser:
@@ -239,6 +246,9 @@ def _predict_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--mixtures", type=Path, required=True, metavar="CSV")
     added.add_argument("--key", metavar="COLUMN", help="default: as fitted")
     added.add_argument("--budget", metavar="COLUMN", help="total amount of each row (default: as fitted)")
+    added.add_argument(
+        "--seed", metavar="COLUMN", help="a column of seeds, which predictions do not use (default: as fitted)"
+    )
     added.add_argument("--ignore", type=arguments.names, default=[], metavar="A,B", help="columns to leave out")
     added.add_argument("--at", type=arguments.amount, metavar="N", help="one budget for all rows")
     added.add_argument("--out", type=Path, metavar="CSV", help="default: standard output")
@@ -249,7 +259,7 @@ def _allocate_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--budget", type=arguments.amount, metavar="N", help="default: the largest one fitted")
     added.add_argument("--objective", default="weighted_loss", metavar="NAME", help=", ".join(OBJECTIVES))
     added.add_argument(
-        "--tail", type=arguments.fraction, default=0.2, metavar="P", help="robust: the worst part of the draws"
+        "--tail", type=arguments.fraction, metavar="P", help="robust: the worst part of the draws (default: 0.2)"
     )
     added.add_argument("--weights", type=arguments.pairs, metavar="LOSS=W,...", help="1 where left out")
     added.add_argument("--available", type=Path, metavar="CSV", help="columns domain,amount: what there is")

@@ -76,8 +76,13 @@ TRACKERS = {
 
 def meant_or_known(word: str, known: Iterable[str], what: str) -> str:
     """Advice where a name is unknown: "Did you mean 'x'?", or all there are (`what` says of what kind)."""
+    names = list(known)
+    return meant(word, names) or f"The {what} are {', '.join(names)}."
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """ "Did you mean 'x'?" for the known name that is closest to a word, or ''."""
     from mixlang.spec.suggest import closest  # only where something is wrong
 
-    names = list(known)
-    match = closest(word, names)
-    return f"Did you mean '{match}'?" if match else f"The {what} are {', '.join(names)}."
+    match = closest(word, known)
+    return f"Did you mean '{match}'?" if match else ""

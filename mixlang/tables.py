@@ -20,6 +20,9 @@ from mixlang.terminal import table as table_lines
 _LEAST_DRAWS = 10
 """Fewer bootstrap draws than this make intervals that mislead."""
 
+_TAIL = 0.2
+"""The worst part of the draws that a robust objective averages."""
+
 
 def fit_tables(
     mixtures: Path,
@@ -95,12 +98,13 @@ def predict_table(
     budget: str | None = None,
     at: float | None = None,
     ignored: Sequence[str] = (),
+    seed: str | None = None,
 ) -> None:
     """Predict the losses of a table of mixtures, as CSV: the key first, then a column a loss.
 
     Args:
-        key, budget: columns; those the laws were fitted with, if left out.
-        ignored: columns to leave out, beside those that the fit left out (the seed, say).
+        key, budget, seed: columns; those the laws were fitted with, if left out. Predictions do not use the seed.
+        ignored: columns to leave out, beside those that the fit left out. A column that is named must be there.
         at: one budget for all rows, instead of a column.
 
     Raises:
@@ -122,12 +126,14 @@ def predict_table(
             raise InputError("the laws were fitted at several budgets; which is meant here?", "Give --budget or --at.")
     there = read_sheet(mixtures, key).columns
     left = [*source.get("ignored", []), *([source.get("budget")] if at is not None else [])]
-    ignored = [*ignored, *(name for name in left if name in there and name not in ignored)]
+    ignored = list(dict.fromkeys([*ignored, *([seed] if seed else []), *(name for name in left if name in there)]))
     column, given = (budget, laws.budgets[1]) if at is None else (None, at)
     found = read_mixtures(mixtures, key, column, ignored, given)
     unknown = [name for name in found.domains if name not in laws.domains]
     if unknown:
-        raise InputError(f"{mixtures}:1: the laws have no domain '{unknown[0]}'", _known(unknown[0], laws.domains))
+        near = meant_or_known(unknown[0], laws.domains, "domains")
+        hint = f"{near} A column that is no domain is named with --seed or --ignore."
+        raise InputError(f"{mixtures}:1: the laws have no domain '{unknown[0]}'", hint)
     missing = [name for name in laws.domains if name not in found.domains]
     if missing:
         raise InputError(f"{mixtures}:1: there is no column for '{missing[0]}'", "A share of 0 has to be said.")
@@ -172,7 +178,7 @@ def allocate_fit(
     groups: Mapping[str, tuple[Sequence[str], float, float]] | None = None,
     costs: Mapping[str, float] | None = None,
     prior: float = 0.0,
-    tail: float = 0.2,
+    tail: float | None = None,
     reach: Mapping[str, float] | None = None,
     path: Sequence[float] | None = None,
 ) -> dict[str, Any]:
@@ -183,6 +189,7 @@ def allocate_fit(
         weights: of losses, 1 where left out; shares: bounds by domain; groups: members and bounds by name.
         available: a CSV of what there is of each domain; repetition: how often it may be seen.
         reach: goals for losses; then the smallest budget that reaches them is the answer.
+        tail: of the objective `robust` alone: the worst part of the draws, 0.2 if left out.
         path: also solve at these budgets.
 
     Returns:
@@ -202,6 +209,8 @@ def allocate_fit(
     laws = read_fit(fit)
     if reach and budget is not None:
         raise InputError("--reach looks for the budget, so it cannot be given", "Leave --budget out.")
+    if tail is not None and objective != "robust":
+        raise InputError(f"--tail means nothing to the objective '{objective}'", "Leave it out, or --objective robust.")
     if repetition is not None and available is None:
         raise InputError("a repetition cap needs to know how much there is", "Give --available FILE.")
     for kind, names, known in (
@@ -218,7 +227,7 @@ def allocate_fit(
             "minimize": objective,
             "weights": dict(weights or {}),
             "relative_to": "proportional" if available else "uniform",
-            "tail": tail,
+            "tail": _TAIL if tail is None else tail,
         },
         "constraints": {
             "repetition": repetition,
@@ -290,8 +299,4 @@ def show_allocation(document: Mapping[str, Any]) -> None:
 def _refuse_unknown(kind: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
-            raise InputError(f"--{kind}: there is no '{name}'", _known(name, known))
-
-
-def _known(name: str, known: Sequence[str]) -> str:
-    return meant_or_known(name, known, "names")
+            raise InputError(f"--{kind}: there is no '{name}'", meant_or_known(name, known, "names"))

@@ -18,7 +18,8 @@ from runners.data.sampling import SampleOrder
 def sample_order(plan: Plan, run: Run) -> SampleOrder:
     """The samples of a run."""
     volumes = {name: plan.volumes_for(name, run.budget) for name in _used(run)}
-    return SampleOrder.of(run.amounts, volumes, run.seed)
+    subjects = {name: found for name in volumes if (found := plan.subjects_for(name, run.budget)) is not None}
+    return SampleOrder.of(run.amounts, volumes, run.seed, subjects)
 
 
 def branches_of(plan: Plan, run: Run) -> dict[int, Run]:

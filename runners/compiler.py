@@ -12,6 +12,7 @@ from mixlang.files import read_json, write_json
 from mixlang.hardware import cores
 from mixlang.plan.build import Compiled, compile_plan, unusable
 from mixlang.plan.committed import keep_line_ends, left_out
+from mixlang.plan.dominance import dominated
 from mixlang.plan.downstream import task_problems
 from mixlang.plan.manifest import DataManifest, committed_manifest, in_two_domains, scanned_by
 from mixlang.plan.pipeline import register
@@ -22,8 +23,10 @@ from mixlang.spec.diagnostics import in_file_order, rendered
 from mixlang.spec.feasibility import infeasible
 from mixlang.spec.locations import Locations, absent_data, check_sources
 from mixlang.spec.marks import Path_
+from mixlang.spec.site import absent_tracker, launch_here
 from runners.askers import ask, ask_again
 from runners.data.rules import Use, idle, uses
+from runners.data.sources.candidates import fits
 from runners.data.sources.texts import same_person
 from runners.data.tally import tally
 
@@ -63,6 +66,12 @@ def compile_study(spec: Path, *, write: bool, overrides: Sequence[str] = ()) -> 
     manifest, compiled, absent = _compiled(loaded, workspace, study)
     warnings = [*loaded.warnings, *absent, *_alike_subjects(loaded, manifest)]
     warnings += [*_repetition(loaded, compiled), *_same_name(loaded, workspace, study)]
+    warnings += dominated(loaded, manifest)
+    launch = launch_here(loaded.spec, workspace.root)
+    refused = absent_tracker(loaded, launch, "error" if write and launch.executor == "local" else "warning")
+    if any(item.severity == "error" for item in refused):
+        raise SpecError([*warnings, *refused])
+    warnings += refused
     for text in rendered(in_file_order(warnings)):
         say(text)
     if write:
@@ -121,7 +130,7 @@ def _compiled(
         if problems := idle(loaded, found):
             raise SpecError([*loaded.warnings, *problems])
         manifest = _scan(loaded, locations, workspace, found)
-    lost = _unusable(loaded, manifest)
+    lost = [*_unusable(loaded, manifest), *_idle_files(loaded, manifest)]
     if lost:
         raise SpecError(lost)
     if known is None:
@@ -203,7 +212,20 @@ def _alike_subjects(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnost
     message = f"subjects differ only by case, blanks, leading zeros or 'sub-': {shown}{more}; each counts as a patient"
     help = "where they are one, write them alike: one could be trained on while the other is validated on"
     place: Path_ = ("domains", next(iter(alike[0].values())), "source")
-    return [loaded.marked.diagnostic("MX0313", place, message, help, key=True, severity="warning")]
+    return [loaded.marked.diagnostic("MX0315", place, message, help, key=True, severity="warning")]
+
+
+def _idle_files(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnostic]:
+    """The file name patterns of tasks that match no volume of their domain."""
+    found: list[Diagnostic] = []
+    for name, task in loaded.spec.downstream.tasks.items():
+        paths = [volume.path for volume in manifest.domains[task.domain].volumes]
+        for index, pattern in enumerate(task.files):
+            if not any(fits(path, pattern) for path in paths):
+                message = f"'{pattern}' matches no volume of '{task.domain}'"
+                place: Path_ = ("downstream", "tasks", name, "files", index)
+                found.append(loaded.marked.diagnostic("MX0309", place, message))
+    return found
 
 
 def _same_name(loaded: LoadedSpec, workspace: Workspace, study: Study) -> list[Diagnostic]:

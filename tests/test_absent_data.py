@@ -64,7 +64,7 @@ def test_nothing_is_asked_of_the_data_where_nothing_is_trained(clone):
 
 
 def test_check_and_plan_answer_without_the_data(clone):
-    assert "warning[MX0320]" in mixlang("check", "specs/small.yaml", cwd=clone).stderr
+    assert "warning[MX0316]" in mixlang("check", "specs/small.yaml", cwd=clone).stderr
     found = json.loads(mixlang("plan", "specs/small.yaml", "--format", "json", cwd=clone).stdout)
     assert all(run["done"] for run in found["runs"])
     strict = mixlang("check", "specs/small.yaml", "--strict", cwd=clone, check=False)

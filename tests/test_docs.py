@@ -32,7 +32,7 @@ FLAGS = {
     "gc": {"--dry-run", "--yes", "--empty-trash", "--unknown", "--release"},
     "fit": {"--mixtures", "--losses", "--key", "--budget", "--seed", "--ignore", "--law", "--choose", "--draws"}
     | {"--trees", "--out"},
-    "predict": {"--fit", "--mixtures", "--key", "--budget", "--ignore", "--at", "--out"},
+    "predict": {"--fit", "--mixtures", "--key", "--budget", "--seed", "--ignore", "--at", "--out"},
     "allocate": {"--fit", "--budget", "--objective", "--tail", "--weights", "--available", "--repetition", "--share"}
     | {"--group", "--cost", "--prior", "--reach", "--path", "--out", "--format"},
     "registry list": {"--registry", "--format"},

@@ -244,6 +244,9 @@ MISTAKES = [
     ("modality: ct,", "modality: ct, cost: 2,", "MX0221", "additive", "costs are equal"),
     (CAP, "objective: {minimize: robust}\nlaw: {draws: 3}", "MX0222", "3}", "at least 10"),
     (CAP, "objective: {tail: 0.5}", "MX0223", "tail", "minimize: robust"),
+    ("warmup_steps: 5", "schedule: cosine, decay_fraction: 0.3", "MX0223", "decay_fraction", "schedule cosine"),
+    (CAP, "law: {family: power, choose: all}", "MX0223", "choose", "the one law 'power'"),
+    (CAP, "downstream: {labels: [0.5, 1.0]}", "MX0223", "labels", "without tasks"),
     (CAP, "constraints: {group: {a: {domains: [ct, ct]}}}", "MX0224", "ct]", "twice"),
     (
         CAP,

@@ -280,6 +280,28 @@ def test_the_table_of_the_fit_can_be_predicted_as_it_is(fitted):
         assert len((fitted / "p.csv").read_text().splitlines()) == 1 + 2 * len(design())
 
 
+def test_a_column_that_a_prediction_names_must_be_there(fitted, capsys):
+    """And a column of seeds may have another name than in the fit; it is never taken for a domain."""
+    lines = (fitted / "mixtures.csv").read_text().replace("seed", "number").splitlines()
+    (fitted / "renamed.csv").write_text("\n".join(lines) + "\n")
+    arguments = ["predict", "--fit", f"{fitted}/fit.json", "--mixtures", f"{fitted}/renamed.csv"]
+    assert main([*arguments, "--seed", "nummber"]) == 1
+    said = capsys.readouterr().err
+    assert "there is no column 'nummber'" in said
+    assert "Did you mean 'number'?" in said
+    assert main(arguments) == 1
+    assert "A column that is no domain is named with --seed or --ignore." in capsys.readouterr().err
+    assert main([*arguments, "--seed", "number", "--out", f"{fitted}/renamed.out"]) == 0
+    same = ["predict", "--fit", f"{fitted}/fit.json", "--mixtures", f"{fitted}/mixtures.csv", "--seed", "seed"]
+    assert main([*same, "--out", f"{fitted}/same.out"]) == 0
+    assert (fitted / "renamed.out").read_text() == (fitted / "same.out").read_text()
+
+
+def test_a_tail_without_a_robust_objective_is_refused(fitted, capsys):
+    assert main(["allocate", "--fit", f"{fitted}/fit.json", "--tail", "0.5"]) == 1
+    assert "--tail means nothing to the objective 'weighted_loss'" in capsys.readouterr().err
+
+
 def test_a_prediction_at_no_budget_is_refused(fitted, capsys):
     arguments = ["--fit", f"{fitted}/fit.json", "--mixtures", f"{fitted}/mixtures.csv"]
     assert main(["predict", *arguments, "--at", "0"]) == 1

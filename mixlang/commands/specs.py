@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mixlang.console import print_json, say
@@ -61,14 +62,14 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def _checked(arguments: argparse.Namespace) -> Any:
-    from dataclasses import replace
 
     from mixlang.errors import InputError
     from mixlang.plan.manifest import committed_manifest
     from mixlang.plan.workspace import Workspace
     from mixlang.spec import SpecError, load_spec
+    from mixlang.spec.diagnostics import in_file_order
     from mixlang.spec.locations import Locations, absent_data, check_sources
-    from mixlang.spec.site import launch_here
+    from mixlang.spec.site import absent_tracker, launch_here
 
     loaded = load_spec(arguments.spec, strict=arguments.strict, overrides=arguments.set)
     problems = []
@@ -79,39 +80,64 @@ def _checked(arguments: argparse.Namespace) -> Any:
     else:
         root = workspace.root
         problems += workspace.misplaced(loaded)
+        problems += _dominated(loaded, workspace)
     locations = Locations.of(root)
-    launch_here(loaded.spec, root)
+    problems += absent_tracker(loaded, launch_here(loaded.spec, root))
     missing = check_sources(loaded, locations)
-    if (
-        missing
-        and not arguments.strict
-        and committed_manifest(root / "build" / loaded.path.stem / "data.json", loaded.spec) is not None
-    ):
-        loaded = replace(loaded, warnings=[*loaded.warnings, *absent_data(missing)])
+    if missing and committed_manifest(root / "build" / loaded.path.stem / "data.json", loaded.spec) is not None:
+        problems += absent_data(missing)
     else:
         problems += missing or _unlisted(loaded, locations)
-    if problems:
+    if arguments.strict:
+        problems = [replace(item, severity="error") for item in problems]
+    if any(item.severity == "error" for item in problems):
         raise SpecError([*loaded.warnings, *problems])
-    return loaded
+    return replace(loaded, warnings=in_file_order([*loaded.warnings, *problems]))
+
+
+def _dominated(loaded: Any, workspace: Any) -> list[Any]:
+    """What the last scan, if there was one, says of subjects and sites that dominate a domain."""
+    from mixlang.errors import InputError
+    from mixlang.plan.dominance import dominated
+    from mixlang.plan.manifest import DataManifest
+
+    manifest = workspace.root / "build" / loaded.path.stem / "data.json"
+    if not manifest.is_file():
+        return []
+    try:
+        return dominated(loaded, DataManifest.read(manifest), ", as last scanned")
+    except InputError:  # damaged: a matter of the next scan, not of the spec
+        return []
 
 
 def _unlisted(loaded: Any, locations: Any) -> list[Any]:
-    """Sources that are there and list nothing usable: a wrong column, filter or channel, a pattern that takes nothing."""
+    """Sources that are there and list nothing usable, and columns of tasks that are not there: a wrong column, filter,
+    channel or suffix, a pattern that takes nothing. Of a BIDS data set the file names are read; other folders are walked
+    only where a pattern says something of their files."""
     from mixlang.errors import InputError
     from runners.data.rules import idle, uses
     from runners.data.sources import find_candidates
+    from runners.data.sources.manifest import column_values
 
     found = []
     for name, domain in loaded.spec.domains.items():
         source, patterns = domain.source, domain.source.exclude or domain.intensity.factors
-        if source.kind not in ("manifest", "nnunet", "monai_datalist") and not patterns:
-            continue  # folders are walked only where a pattern says something of them
+        if source.kind not in ("manifest", "nnunet", "monai_datalist", "bids") and not patterns:
+            continue
         try:
             find_candidates(name, domain, locations)
             found += idle(loaded, uses(name, domain, locations))
         except InputError as error:
             place = ("domains", name, "source", source.kind)
             found.append(loaded.marked.diagnostic("MX0302", place, str(error), error.hint))
+    for name, task in loaded.spec.downstream.tasks.items():
+        if task.column is None or found:
+            continue
+        try:
+            column_values(loaded.spec.domains[task.domain], task.column, locations)
+        except InputError as error:
+            place = ("downstream", "tasks", name, "column")
+            found.append(loaded.marked.diagnostic("MX0311", place, str(error), error.hint))
     return found
 
 

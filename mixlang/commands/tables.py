@@ -38,6 +38,7 @@ def predict(arguments: argparse.Namespace) -> None:
         arguments.budget,
         arguments.at,
         arguments.ignore,
+        arguments.seed,
     )
 
 

@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from mixlang.errors import InputError
 from mixlang.laws.table import LossTable
+from mixlang.names import meant, meant_or_known
 
 Floats = NDArray[np.float64]
 
 _EXACT = 1e-6
 _TOLERATED = 0.01
 """Shares may sum to 1 within this, as rounded ones do; they are then renormalised, and that is said."""
+
+_LISTED = 64
+"""Columns that are looked at for the one that was meant."""
 
 _MOST_CELLS = 50_000_000
 
@@ -78,7 +82,7 @@ def read_sheet(path: Path, key: str) -> Sheet:
         raise InputError(
             f"{path}:1: there is no column '{key}' to join on; the columns are {', '.join(header[:8])}"
             + (", ..." if len(header) > 8 else ""),
-            "Name the column with --key.",
+            f"{meant(key, header[:_LISTED])} Name the column with --key.".strip(),
         )
     if len(rows) < 2:
         raise InputError(f"{path} has a header but no rows")
@@ -167,7 +171,10 @@ def read_mixtures(
     sheet = read_sheet(path, key)
     for name in [*([budget] if budget else []), *ignored]:
         if name not in sheet.columns:
-            raise InputError(f"{path}:1: there is no column '{name}'; the columns are {', '.join(sheet.columns[:8])}")
+            hint = meant(name, sheet.columns[:_LISTED])
+            raise InputError(
+                f"{path}:1: there is no column '{name}'; the columns are {', '.join(sheet.columns[:8])}", hint
+            )
     budgets = sheet.column(budget) if budget else np.full(len(sheet.keys), float(given))
     for line, value in zip(sheet.lines, budgets.tolist(), strict=True):
         if value <= 0:
@@ -221,7 +228,8 @@ def read_tables(
     known = set(read_sheet(mixtures, key).columns), set(read_sheet(losses, key).columns)
     for name in ignored:
         if name not in known[0] | known[1]:
-            raise InputError(f"there is no column '{name}' to ignore in {mixtures} or {losses}")
+            hint = meant(name, sorted(known[0] | known[1])[:_LISTED])
+            raise InputError(f"there is no column '{name}' to ignore in {mixtures} or {losses}", hint)
     left = [name for name in ignored if name in known[0]]
     amounts = read_mixtures(mixtures, key, budget, [*left, *([seed] if seed else [])])
     right = read_sheet(losses, key).without(ignored)
@@ -283,7 +291,9 @@ def read_available(path: Path, domains: Sequence[str]) -> dict[str, dict[str, fl
             raise InputError(f"{path}:{line}: expected a domain and an amount")
         name = row[0].strip()
         if name not in domains:
-            raise InputError(f"{path}:{line}: the laws have no domain '{name}'", f"They have {', '.join(domains)}.")
+            raise InputError(
+                f"{path}:{line}: the laws have no domain '{name}'", meant_or_known(name, domains, "domains")
+            )
         if name in found:
             raise InputError(f"{path}:{line}: the domain '{name}' stands there twice")
         amount = _number(row[1], f"{path}:{line}: column 'amount'")

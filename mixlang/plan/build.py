@@ -65,14 +65,15 @@ class Plan:
 
     Attributes:
         training: model sizes, recipe, crop and evaluation settings shared by all runs.
-        domains: for each domain, prepared-volume keys: `train` in the order nested subsets take them, `validation`.
+        domains: for each domain, prepared-volume keys: `train` in the order nested subsets take them, `validation`; and
+            with `sampling: subject` alone `subjects`, whose each volume of `train` is, numbered from 0.
         volumes: for each prepared-volume key, the file it comes from and how it is preprocessed.
         target: the budget that `repetition: match` matches, or None.
         runs: the probe runs.
     """
 
     training: dict[str, Any]
-    domains: dict[str, dict[str, list[str]]]
+    domains: dict[str, dict[str, list[Any]]]
     volumes: dict[str, dict[str, Any]]
     target: int | None
     runs: list[Run]
@@ -107,6 +108,11 @@ class Plan:
     def volumes_for(self, domain: str, budget: int) -> list[str]:
         """The prepared volumes a run of `budget` draws from: all, or the nested subset of `repetition: match`."""
         return self.domains[domain]["train"][: self.volume_count(domain, budget)]
+
+    def subjects_for(self, domain: str, budget: int) -> list[int] | None:
+        """Whose each of `volumes_for` is, numbered from 0; None where volumes are drawn whatever their subjects."""
+        subjects = self.domains[domain].get("subjects")
+        return None if subjects is None else subjects[: self.volume_count(domain, budget)]
 
     def volume_count(self, domain: str, budget: int) -> int:
         """How many volumes a run of `budget` draws from; subsets are nested, so equal numbers are equal volumes."""
@@ -161,7 +167,8 @@ class Plan:
         """Digest of the volumes a run draws from; nested subsets of one size are the same."""
         place = (domain, self.volume_count(domain, budget))
         if place not in self._subset_digests:
-            self._subset_digests[place] = digest(self.volumes_for(domain, budget))
+            volumes, subjects = self.volumes_for(domain, budget), self.subjects_for(domain, budget)
+            self._subset_digests[place] = digest(volumes if subjects is None else [volumes, subjects])
         return self._subset_digests[place]
 
 
@@ -187,7 +194,7 @@ def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
     """
     validation = validation_subjects(manifest, spec.data.split.validation, spec.data.split.seed)
     volumes: dict[str, dict[str, Any]] = {}
-    domains: dict[str, dict[str, list[str]]] = {}
+    domains: dict[str, dict[str, list[Any]]] = {}
     available: dict[str, dict[str, float]] = {}
     places: dict[tuple[str, str], str] = {}
     for name, data in sorted(manifest.domains.items()):
@@ -201,6 +208,9 @@ def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
             "train": [keys[id(volume)] for volume in train],
             "validation": [keys[id(volume)] for volume in ordered if volume.subject in validation],
         }
+        if spec.train.sampling == "subject":
+            numbers: dict[str, int] = {}
+            domains[name]["subjects"] = [numbers.setdefault(volume.subject, len(numbers)) for volume in train]
         crops = sum(volume.crops(spec.volume.spacing, spec.volume.crop) for volume in train)
         available[name] = {"volumes": len(train), "crops": round(crops, 3)}
     match = spec.budgets.target if spec.train.repetition == "match" else None
@@ -242,7 +252,7 @@ def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, 
 
 
 def _training(spec: Spec) -> dict[str, Any]:
-    recipe = spec.train.model_dump(mode="json", exclude={"repetition"})
+    recipe = spec.train.model_dump(mode="json", exclude={"repetition", "sampling"})  # both show in what runs draw from
     return {
         "model": resolve_model(spec.model),
         "crop": spec.volume.crop,

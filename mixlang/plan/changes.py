@@ -83,7 +83,8 @@ class Reasons:
             return ""
         old, new = self.before.domains[name]["train"], self.after.domains[name]["train"]
         if old == new:
-            return ""
+            by = ["subject" if "subjects" in plan.domains[name] else "volume" for plan in (self.before, self.after)]
+            return f"sampling of {name}: {by[0]} -> {by[1]}" if by[0] != by[1] else ""
         gone, come = set(old) - set(new), set(new) - set(old)
         if len(gone) == len(old) and come:
             was, now = self.before.volumes[old[0]], self.after.volumes[new[0]]

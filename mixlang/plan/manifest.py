@@ -24,6 +24,7 @@ class VolumeRecord:
         shape: voxels along each axis, to the patient's right, front and head; `spacing`: millimetres along each.
         factor: multiplier of the stored values (unit conversion); `offset`: added after it.
         label: portable path of a label map on the same grid, if there is one.
+        site: where it was acquired, if the source says so.
         annotations: by downstream task that uses the volume, what its labels say: `content` (SHA-256), `values` (labels
             there are) and `path` (portable; a phantom's has none) of a label map, or `class`, from a column.
         note: what was not taken as the file says it, and why.
@@ -40,6 +41,7 @@ class VolumeRecord:
     offset: float = 0.0
     voxels: str = ""
     note: str = ""
+    site: str | None = None
 
     def crops(self, spacing: list[float], crop: list[int]) -> float:
         """Distinct crops the volume can give at a target spacing (mm) and crop size (voxels): its extent in crops."""
@@ -110,7 +112,7 @@ def committed_manifest(path: Path, spec: Spec) -> DataManifest | None:
     return found if found.scanned == scanned_by(spec) else None
 
 
-_SILENT = {"label": None, "annotations": None, "offset": 0.0, "voxels": "", "note": ""}
+_SILENT = {"label": None, "annotations": None, "offset": 0.0, "voxels": "", "note": "", "site": None}
 """What a record leaves out where it says nothing."""
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ FORMATS = ("torch", "monai", "nnunet", "csv", "json")
 
 @dataclass(frozen=True)
 class Item:
-    """One volume of a training set: where it lies, and of which domain it is."""
+    """One volume of a training set: where it lies, of which domain it is, and what part of the domain's samples it gives
+    (None: as much as each other volume)."""
 
     path: str
     domain: str
+    part: float | None = None
 
 
 def sample_weights(mixture: Mixture, domains: Sequence[str]) -> list[float]:
@@ -67,10 +69,22 @@ def study_items(mixture: Mixture) -> list[Item]:
     """The training volumes of the study that the mixture comes from, as their portable paths."""
     plan = read_json(mixture.folder / "plan.json")
     return [
-        Item(plan["volumes"][key]["path"], name)
+        Item(plan["volumes"][key]["path"], name, part)
         for name, members in plan["domains"].items()
-        for key in sorted(set(members["train"]), key=members["train"].index)
+        for key, part in _parts(members).items()
     ]
+
+
+def _parts(members: Mapping[str, Any]) -> dict[str, float | None]:
+    """The training volumes of a domain, each once, with its part where each subject is drawn equally often."""
+    subjects = members.get("subjects")
+    if subjects is None:
+        return dict.fromkeys(members["train"])
+    count = Counter(subjects)
+    found: dict[str, float | None] = {}
+    for key, subject in zip(members["train"], subjects, strict=True):
+        found[key] = (found.get(key) or 0.0) + 1 / (len(count) * count[subject])
+    return found
 
 
 def read_items(path: Path) -> list[Item]:
@@ -133,7 +147,11 @@ def _document(mixture: Mixture, form: str, fractions: dict[str, float], items: S
         }
         return {**head, "budget": mixture.budget, "unit": mixture.unit, "domains": domains}
     items = study_items(mixture) if items is None else items
-    weights = sample_weights(mixture, [item.domain for item in items])
+    equal = sample_weights(mixture, [item.domain for item in items])
+    weights = [
+        weight if item.part is None else fractions[item.domain] * item.part
+        for item, weight in zip(items, equal, strict=True)
+    ]
     pairs = list(zip(items, weights, strict=True))
     if form == "torch":
         listed = [{"path": item.path, "domain": item.domain} for item in items]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixlang.errors import InputError, StageError
+from mixlang.names import meant
 from mixlang.registry.lifecycle import LATEST, Lifecycle, State, version_number, wrong_tag
 from mixlang.registry.manifest import damage
 from mixlang.registry.mixture import Deprecated, Mixture, NotPublished, read_mixture
@@ -107,14 +108,16 @@ class Registry:
         versions = self.versions(name)
         if not versions:
             known = ", ".join(self.names()) or "nothing"
-            raise NotPublished(f"there is no mixture '{name}' in {self.root}; it holds {known}")
+            hint = meant(name, self.names())
+            raise NotPublished(f"there is no mixture '{name}' in {self.root}; it holds {known}", hint)
         state = self.lifecycle(name).state()
         if wanted in ("", LATEST):
             return name, state.latest(versions)
         number = version_number(wanted) or state.tags.get(wanted)
         if number not in versions:
             shown = ", ".join([*(f"v{version}" for version in versions), LATEST, *state.tags])
-            raise NotPublished(f"'{name}' has no version or tag '{wanted}'; it has {shown}")
+            hint = meant(wanted, shown.split(", "))
+            raise NotPublished(f"'{name}' has no version or tag '{wanted}'; it has {shown}", hint)
         return name, number
 
     def _read(self, name: str, version: int, state: State | None = None) -> Mixture:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlang.plan.dominance import in_words, parts_of
 from mixlang.report.parts import soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import histogram
@@ -23,7 +24,8 @@ _SHOWN = 50
 def data_section(results: Results) -> list[str]:
     """What it was trained on, and what was set aside."""
     amounts = results.allocation["target"]["amounts"]
-    return describe_data(results.data, results.statistics, results.problem["available"], amounts, results.domains)
+    parts = describe_data(results.data, results.statistics, results.problem["available"], amounts, results.domains)
+    return [*parts, *_weights(results)]
 
 
 def describe_data(
@@ -60,6 +62,40 @@ def describe_data(
     for index, name in enumerate(domains):
         parts += _domain(name, data[name], statistics[name], index)
     return parts + _set_aside(data)
+
+
+def _weights(results: Results) -> list[str]:
+    """Whose the training draws and validation crops of each domain are."""
+    plan = results.read("plan.json")
+    rows, said = [], []
+    for name in results.domains:
+        members, known = plan["domains"][name], {item["content"]: item for item in results.data[name]["volumes"]}
+        for side, what in (("train", "training draws"), ("validation", "validation crops")):
+            contents = [plan["volumes"][key]["content"] for key in members[side]]
+            volumes = [known[content] for content in contents if content in known]
+            sampling = "subject" if side == "train" and "subjects" in members else "volume"
+            for parts in (found for found in parts_of(volumes, sampling) if found.parts):
+                who, part = parts.largest
+                rows.append(
+                    [
+                        name,
+                        what,
+                        f"{parts.kind}s",
+                        f"{len(parts.parts):,}",
+                        f"{parts.effective:.1f}",
+                        who,
+                        f"{part:.0%}",
+                    ]
+                )
+                if parts.dominates:
+                    said.append(f"{part:.0%} of the {what} of {name} are of the {parts.kind} {who}: {in_words(parts)}.")
+    note = (
+        "Effective: as many of equal weight would count as much. Training draws: each volume is drawn equally often, or each "
+        "subject where train.sampling is subject. Sites are shown where the source names them for every volume."
+    )
+    warned = ["<ul>" + "".join(f"<li>{escape(text)}</li>" for text in said) + "</ul>"] if said else []
+    head = ["domain", "of its", "counted", "there are", "effective", "the largest", "its part"]
+    return ["<h3>Whose data they are</h3>", *warned, table(head, rows), soft(note)]
 
 
 def _domain(name: str, data: Mapping[str, Any], seen: Mapping[str, Any], index: int) -> list[str]:

@@ -72,6 +72,22 @@ def _objective(spec: Spec, findings: _Findings) -> None:
         findings.warn("MX0223", ("objective", "tail"), message, "take it out, or minimize: robust", key=True)
 
 
+def _ignored(spec: Spec, findings: _Findings) -> None:
+    """Keys that are given and that another key makes meaningless."""
+    cosine, named = spec.train.schedule == "cosine", spec.law.family != "auto"
+    bare = not spec.downstream.tasks
+    wasted: list[tuple[bool, Path_, str]] = [
+        (cosine, ("train", "decay_fraction"), "schedule cosine, which decays from the warmup on"),
+        (named, ("law", "choose"), f"the one law '{spec.law.family}'"),
+        (not spec.verify.grid.count, ("verify", "grid", "seeds"), "a grid of no mixtures"),
+        (not spec.design.mixtures.count, ("design", "mixtures", "budgets"), "a design of no mixtures"),
+        *((bare, ("downstream", key), "a study without tasks") for key in ("encoders", "budget", "seeds", "labels")),
+    ]
+    for wrong, path, what in wasted:
+        if wrong and path in findings.marked.keys:
+            findings.warn("MX0223", path, f"'{path[-1]}' means nothing to {what}", "take it out", key=True)
+
+
 def _known_domains(table: Iterable[str], section: Path_, names: list[str], findings: _Findings) -> None:
     for name in table:
         if names and name not in names:
@@ -480,6 +496,7 @@ def _task_patch(spec: Spec, findings: _Findings) -> None:
 
 _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] = (
     (_objective, ("objective",)),
+    (_ignored, ("train", "law", "verify", "design", "downstream")),
     (_constrained, ("constraints",)),
     (_grid, ("volume", "model")),
     (_budgets, ("budgets", "train")),

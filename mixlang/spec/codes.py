@@ -269,8 +269,8 @@ CODES: dict[str, Code] = {
     ),
     "MX0309": Code(
         "a pattern that matches nothing",
-        "`exclude` or `intensity.factors` names files that the source does not have, or that an earlier rule takes: a typing "
-        "error would otherwise let label maps in, or leave units as they are.",
+        "`exclude`, `intensity.factors` or `files` of a task names files that the source does not have, or that an earlier rule "
+        "takes: a typing error would otherwise let label maps in, or leave units as they are.",
     ),
     "MX0310": Code(
         "two studies under one name",
@@ -288,12 +288,26 @@ CODES: dict[str, Code] = {
         "2 test subjects, of every fold. A classification needs 2 classes, since one alone has no AUROC.",
     ),
     "MX0313": Code(
+        "a tracker that is not installed",
+        "Its package is not there, so every run would be refused. Install it where runs are trained. `mixlang run` refuses "
+        "to start where runs are trained on this machine.",
+        warning=True,
+    ),
+    "MX0314": Code(
+        "a domain that one subject or site dominates",
+        "What the runs learn of the domain, or what its validation loss is measured on, is mostly one subject's or one "
+        "site's. Subjects: over half of the draws, or over a fifth and over 3 times an equal part. Sites, where a manifest "
+        "has a column `site` or `center` or a BIDS data set has `site` in participants.tsv: over three quarters, or over a "
+        "fifth and over 3 times an equal part. `train.sampling: subject` draws each subject equally often.",
+        warning=True,
+    ),
+    "MX0315": Code(
         "subjects that differ only in writing",
         "`P1`, `p01` and `sub-P001` may be one patient, who would then be trained on and validated on. Blanks at the ends and "
         "Unicode forms never count.",
         warning=True,
     ),
-    "MX0320": Code(
+    "MX0316": Code(
         "data that are not here",
         "The data cannot be found on this machine, and an earlier scan of the same sources is committed: what it found is "
         "used. Planning, solving and publishing go on from committed results; only training needs the files.",

@@ -168,7 +168,7 @@ def absent_data(missing: Iterable[Diagnostic]) -> list[Diagnostic]:
     return [
         replace(
             item,
-            code="MX0320",
+            code="MX0316",
             severity="warning",
             message=f"{item.message}: what an earlier scan found is used as it is",
             help=help,

@@ -156,7 +156,7 @@ def diagnostics_page() -> str:
         "`--format json` gives the same to programs, `--format github` to pull requests (`::error file=...`). Warnings say "
         "what will probably disappoint; `--strict` makes them errors. Codes never change their meaning. `MX00..` are about "
         "files and YAML, `MX01..` about keys and values, `MX02..` about what they mean together, `MX03..` about the data "
-        "there are, `MX04..` about limits. This page is made from the table that the compiler uses.\n",
+        "and packages there are, `MX04..` about limits. This page is made from the table that the compiler uses.\n",
         "The examples are edits of this spec, which checks without a warning:\n",
         f"```yaml\n{EXAMPLE_SPEC}```\n",
     ]

@@ -313,6 +313,12 @@ class Train(Section):
     flips: bool = _key(True, "Random flips along each axis.", False)
     precision: Literal["fp32", "bf16", "fp16"] = _key("fp32", "Mixed precision of the training step.", "bf16")
     threads: int = _key(1, "CPU threads a process; part of a run's identity.", 1, "threads", ge=1, le=256)
+    sampling: Literal["volume", "subject"] = _key(
+        "volume",
+        "What is drawn equally often within a domain. volume: each volume, so that a subject counts by its volumes; subject: "
+        "each subject, whose volumes share its part.",
+        "subject",
+    )
     repetition: Literal["free", "match"] = _key(
         "free",
         "match: a run of budget N sees N / target of each domain's volumes, so that scarce domains repeat in the probe "

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from mixlang.errors import InputError
-from mixlang.spec.diagnostics import SpecError
+from mixlang.names import TRACKERS
+from mixlang.spec.diagnostics import Diagnostic, SpecError
+from mixlang.spec.loader import LoadedSpec
 from mixlang.spec.locations import LOCAL_FILE
-from mixlang.spec.marks import parse
+from mixlang.spec.marks import Path_, parse
 from mixlang.spec.schema import Launch, Slurm, Spec
 
 SECTION = "launch"
@@ -40,6 +43,20 @@ def launch_here(spec: Spec, root: Path) -> Launch:
             f"See launch.slurm.nodes in {LOCAL_FILE} and launch.processes_per_run.",
         )
     return launch
+
+
+def absent_tracker(
+    loaded: LoadedSpec, launch: Launch, severity: Literal["warning", "error"] = "warning"
+) -> list[Diagnostic]:
+    """What is to be said where the package of the tracker is not installed here; nothing is imported for that."""
+    package = TRACKERS.get(launch.tracker)
+    if package is None or any(find_spec(module) for module in package.modules):
+        return []
+    place: Path_ = ("launch", "tracker")
+    where = "" if place in loaded.marked.keys else f" ({LOCAL_FILE} asks for it)"
+    message = f"the tracker '{launch.tracker}' is not installed here{where}, so no run would start"
+    help = f"pip install '{package.pip}', or set launch.tracker to auto or none"
+    return [loaded.marked.diagnostic("MX0313", place, message, help, severity=severity)]
 
 
 def _site(root: Path) -> dict[str, Any]:

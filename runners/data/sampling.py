@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +65,15 @@ class SampleOrder:
     keys: list[str]
 
     @classmethod
-    def of(cls, amounts: dict[str, int], volumes: dict[str, list[str]], seed: int) -> SampleOrder:
-        """Mix domains by exact counts; within a domain each volume is shown once before any is shown again.
+    def of(
+        cls,
+        amounts: dict[str, int],
+        volumes: dict[str, list[str]],
+        seed: int,
+        subjects: Mapping[str, Sequence[int]] | None = None,
+    ) -> SampleOrder:
+        """Mix domains by exact counts; within a domain each volume is shown once before any is shown again, or, where
+        subjects are given, each subject, and of a subject each volume.
 
         Domains are interleaved evenly: sample k of the n of a domain comes at a random moment of the k-th n-th part of
         the run. So every stretch of a run is close to its mixture, and runs of one mixture and seed begin alike.
@@ -74,20 +81,47 @@ class SampleOrder:
         Args:
             amounts: samples of each domain.
             volumes: prepared volumes of each domain with a positive amount.
+            subjects: of the domains that draw each subject equally often, whose each volume is, numbered from 0.
         """
         keys: list[str] = []
         drawn, moments = [], []
         for name in sorted(name for name, amount in amounts.items() if amount):
             members, amount = volumes[name], amounts[name]
-            passes = -(-amount // len(members))
-            counters = np.arange(passes * len(members))
-            shuffled = np.argsort(uniform(seed, f"volumes {name}", counters).reshape(passes, -1), axis=1, kind="stable")
-            drawn.append(shuffled.reshape(-1)[:amount] + len(keys))
+            if subjects and name in subjects:
+                mine = _by_subject(seed, name, np.asarray(subjects[name], np.int64), amount)
+            else:
+                mine = _rounds(seed, f"volumes {name}", len(members), amount)
+            drawn.append(mine + len(keys))
             count = np.arange(amount)
             moments.append((count + uniform(seed, f"moments {name}", count)[:, 0]) / amount)
             keys.extend(members)
         order = np.argsort(np.concatenate(moments), kind="stable")
         return cls(seed, np.concatenate(drawn)[order], keys)
+
+
+def _rounds(seed: int, stream: str, things: int, count: int) -> NDArray[np.int64]:
+    """`count` draws of `things`, in rounds: each is drawn once, in a random order, before any is drawn again.
+
+    Fewer draws are the beginning of more.
+    """
+    rounds = -(-count // things)
+    counters = np.arange(rounds * things)
+    shuffled = np.argsort(uniform(seed, stream, counters).reshape(rounds, -1), axis=1, kind="stable")
+    return shuffled.reshape(-1)[:count]
+
+
+def _by_subject(seed: int, name: str, subjects: NDArray[np.int64], amount: int) -> NDArray[np.int64]:
+    """`amount` draws of volumes of a domain: subjects in rounds, and of each subject its volumes in rounds of their own.
+
+    Args:
+        subjects: whose each volume is, shape (volumes,), numbered from 0 without a gap.
+    """
+    turns = _rounds(seed, f"subjects {name}", int(subjects.max()) + 1, amount)
+    drawn = np.empty(amount, np.int64)
+    for subject in np.unique(turns):
+        theirs, places = np.flatnonzero(subjects == subject), np.flatnonzero(turns == subject)
+        drawn[places] = theirs[_rounds(seed, f"volumes {name} {subject}", len(theirs), len(places))]
+    return drawn
 
 
 _MAPPED = 4096

@@ -132,6 +132,7 @@ def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]
                 offset=settings["offset"],
                 voxels=facts["voxels"],
                 note="; ".join(facts["notes"]),
+                site=item.site or None,
             )
         )
     return DomainData(tuple(volumes), tuple(quarantined))

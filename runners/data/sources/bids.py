@@ -6,6 +6,7 @@ of the data set itself is read, so derivatives and source data stay out.
 
 from __future__ import annotations
 
+import csv
 import functools
 import glob
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity, resolve_suffix
 from mixlang.spec.schema import Domain
+from mixlang.spec.suggest import did_you_mean
 from runners.data.sources.candidates import Candidate, read_object
 from runners.data.sources.texts import clean, looks_like_a_scan
 
@@ -49,20 +51,26 @@ def from_bids(domain: Domain, locations: Locations) -> list[Candidate]:
     paths = sorted(path for path in root.glob("sub-*/**/*") if looks_like_a_scan(path) and path.is_file())
     names = [_Name.of(path) for path in paths]
     fitting = [name for name in names if name.suffix in wanted]
-    idle = [suffix for suffix in source.suffix or () if not any(name.suffix == suffix for name in names)]
+    there = sorted({name.suffix for name in names})
+    idle = [suffix for suffix in source.suffix or () if there and suffix not in there]
     if not fitting or idle:
-        missing = idle if fitting else wanted
-        found = ", ".join(sorted({name.suffix for name in names})) or "no NIfTI file at all"
+        found = ", ".join(there) or "no NIfTI file at all"
+        near = did_you_mean(idle[0], there) if idle else ""
         raise InputError(
-            f"{root} has no volume with the suffix {' or '.join(missing)}; it has {found}",
-            "Say which ones with source.suffix.",
+            f"{root} has no volume with the suffix {' or '.join(idle or wanted)}; it has {found}",
+            near or "Say which ones with source.suffix.",
         )
     for entity, value in source.where.items():
         there = {name.entities[entity] for name in fitting if entity in name.entities}
         if clean(value) not in there:
             found = f"it has {entity}: {', '.join(sorted(there))}" if there else f"none has the entity '{entity}'"
-            raise InputError(f"{root} has no {' or '.join(wanted)} with {entity}-{value}; {found}", "Fix source.where.")
+            entities = sorted({entity for name in fitting for entity in name.entities})
+            near = did_you_mean(value, there) if there else did_you_mean(entity, entities)
+            raise InputError(
+                f"{root} has no {' or '.join(wanted)} with {entity}-{value}; {found}", near or "Fix source.where."
+            )
         fitting = [name for name in fitting if name.entities.get(entity) == clean(value)]
+    sites = _sites(root / "participants.tsv")
     unit = _units(root) if resolve_intensity(domain)["unit"] != "arbitrary" else lambda name: ""
     return [
         Candidate(
@@ -70,9 +78,21 @@ def from_bids(domain: Domain, locations: Locations) -> list[Candidate]:
             locations.portable(name.path, source.location),
             name.path.relative_to(root).parts[0],
             unit=unit(name),
+            site=sites.get(name.path.relative_to(root).parts[0], ""),
         )
         for name in fitting
     ]
+
+
+def _sites(table: Path) -> dict[str, str]:
+    """The site of each participant, where participants.tsv has such a column; it is only reported, never relied upon."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    found = {row.get("participant_id") or "": row.get("site") or "" for row in rows}
+    return {subject: site for subject, site in found.items() if subject and site != "n/a"}
 
 
 def _units(root: Path) -> Callable[[_Name], str]:

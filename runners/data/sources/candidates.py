@@ -20,6 +20,7 @@ class Candidate:
         path: where it lies on this machine; `portable`: the same with the spec's `${variables}`.
         subject: whose volume it is.
         label: portable path of a label map on the same grid, if the source names one.
+        site: where it was acquired; '' when the source says nothing.
         unit: what the source says of the unit of its values, as written there; '' when it says nothing.
     """
 
@@ -28,6 +29,7 @@ class Candidate:
     subject: str
     label: str | None = None
     unit: str = ""
+    site: str = ""
 
 
 def is_excluded(portable: str, patterns: list[str]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
+from mixlang.spec.suggest import did_you_mean
 from runners.data.sources.candidates import Candidate, read_object, stem
 from runners.data.sources.texts import existing
 
@@ -26,8 +27,9 @@ def from_datalist(domain: Domain, locations: Locations) -> list[Candidate]:
     said = read_object(file, "the datalist")
     entries = said.get(key)
     if not isinstance(entries, list):
-        lists = ", ".join(name for name, value in said.items() if isinstance(value, list)) or "none"
-        raise InputError(f"{file} has no list '{key}'; its lists: {lists}", "Say which one with source.key.")
+        lists = [name for name, value in said.items() if isinstance(value, list)]
+        hint = did_you_mean(key, lists) or "Say which one with source.key."
+        raise InputError(f"{file} has no list '{key}'; its lists: {', '.join(lists) or 'none'}", hint)
     places: dict[str, int] = {}
     items = []
     for index, entry in enumerate(entries):

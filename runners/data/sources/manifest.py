@@ -12,11 +12,14 @@ from mixlang.spec.suggest import did_you_mean
 from runners.data.sources.candidates import Candidate
 from runners.data.sources.texts import clean, existing, portable_text
 
+_SITES = ("site", "center", "centre")
+"""Columns that say where a volume was acquired."""
+
 Row = dict[str, str | None]
 
 
 def from_manifest(domain: Domain, locations: Locations) -> list[Candidate]:
-    """The rows that `where` keeps, in file order: columns path (relative to the CSV), subject[, label, unit].
+    """The rows that `where` keeps, in file order: columns path (relative to the CSV), subject[, label, unit, site].
 
     Raises:
         InputError: the file cannot be read, lacks a column, a row lacks its path or subject or repeats another's
@@ -37,9 +40,9 @@ def from_manifest(domain: Domain, locations: Locations) -> list[Candidate]:
         lines[path] = line
         unit = (row.get("unit") or "").strip()
         portable = (folder / path).as_posix()
-        items.append(
-            Candidate(table.parent / path, portable, subject, (folder / label).as_posix() if label else None, unit)
-        )
+        site = next((value for column in _SITES if (value := (row.get(column) or "").strip())), "")
+        mapped = (folder / label).as_posix() if label else None
+        items.append(Candidate(table.parent / path, portable, subject, mapped, unit, site))
     if not items:
         raise InputError(f"no row of {table} is left after 'where'", _values_there(table, source.where))
     return items

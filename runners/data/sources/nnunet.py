@@ -16,6 +16,7 @@ from typing import Any
 from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
+from mixlang.spec.suggest import did_you_mean
 from runners.data.sources.candidates import Candidate, read_object
 from runners.data.sources.texts import existing, never_a_scan
 
@@ -75,7 +76,10 @@ def _channel(dataset: _Dataset, wanted: str | int | None) -> int:
     found = [index for index, name in channels.items() if wanted in (index, name)]
     if len(found) != 1:
         how_many = "no channel" if not found else f"{len(found)} channels"
-        raise InputError(f"{dataset.file} has {how_many} {wanted!r}; it has {shown}", "Fix source.channel.")
+        near = did_you_mean(str(wanted), channels.values())
+        raise InputError(
+            f"{dataset.file} has {how_many} {wanted!r}; it has {shown}", near or "Name one of them with source.channel."
+        )
     return found[0]
 
 
