@@ -44,6 +44,7 @@ def test_the_run_leaves_everything_it_should(finished):
         "done": 8,
         "samples": 4800,
         "samples_left": 0,
+        "known": True,
         "flops": pytest.approx(4800 * overview["flops_per_sample"]),
     }
 

@@ -136,3 +136,24 @@ def test_allocations_and_registry_lists_keep_their_columns(tmp_path, capsys):
     assert max(map(len, lines)) <= 80
     for name in NAMES:
         assert any(re.match(rf"  {name}  +14\.29%  +\[ 10\.0%,  20\.0%\]  +142857$", line) for line in lines)
+
+
+def test_the_list_of_a_registry_keeps_its_columns(tmp_path, capsys, monkeypatch):
+    import argparse
+    from types import SimpleNamespace
+
+    from mixlang.commands import registry
+
+    mixture = SimpleNamespace(
+        label="ct-mri-pet-seven-domains@v12",
+        facts={"published": "2026-01-02"},
+        status="candidate",
+        tags=["latest"],
+        budget=1e6,
+        shares=dict.fromkeys(NAMES, 1 / 7),
+    )
+    monkeypatch.setattr(registry, "_open_registry", lambda _: SimpleNamespace(all=lambda: [mixture], root=tmp_path))
+    registry.list_mixtures(argparse.Namespace(format="text"))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "".join("".join(lines).split()).count("14.3%") == 7

@@ -40,9 +40,8 @@ def list_mixtures(arguments: argparse.Namespace) -> None:
     for mixture in found:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in mixture.shares.items())
         standing = " ".join([mixture.status, *mixture.tags])
-        rows.append([mixture.label, str(mixture.facts["published"]), standing, f"{mixture.budget:,.0f}", shares])
-    head = ["mixture", "published", "status", "budget", "shares"]
-    for line in table(head, rows, "lllrl", indent=0) if rows else []:
+        rows.append([mixture.label, str(mixture.facts["published"]), standing, f"budget {mixture.budget:,.0f}", shares])
+    for line in table([""] * 5, rows, "lllrl", indent=0):
         print(line)
     if not found:
         say(f"nothing is published in {registry.root} yet")
@@ -119,15 +118,13 @@ def _print_checks(results: dict[str, list[Any]], around: list[str]) -> None:
 
 
 def _say_checks(results: dict[str, list[Any]], around: list[str]) -> None:
-    from mixlang.terminal import table
-
     for label, found in results.items():
         broken = {check.name for check in found if check.problems}
         verdict = "OTHER LINE ENDS, else as published" if broken == {"line ends"} else "NOT INTACT"
         print(f"{label}: {verdict if broken else 'as published, and it follows from its files'}")
-        rows = [[check.name, text] for check in found for text in check.problems or [check.detail]]
-        for line in table(["", ""], rows, "ll"):
-            print(line)
+        for check in found:
+            for text in check.problems or [check.detail]:
+                print(f"  {check.name:14} {text}")
     for problem in around:
         print(f"registry: {problem}")
 
