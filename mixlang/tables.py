@@ -128,12 +128,12 @@ def predict_table(
     left = [*source.get("ignored", []), *([source.get("budget")] if at is not None else [])]
     ignored = list(dict.fromkeys([*ignored, *([seed] if seed else []), *(name for name in left if name in there)]))
     column, given = (budget, laws.budgets[1]) if at is None else (None, at)
-    found = read_mixtures(mixtures, key, column, ignored, given)
-    unknown = [name for name in found.domains if name not in laws.domains]
-    if unknown:
+    unknown = [name for name in there if name not in (*laws.domains, *ignored, column)]
+    if unknown and {*ignored, *filter(None, [column])} <= set(there):
         near = meant_or_known(unknown[0], laws.domains, "domains")
         hint = f"{near} A column that is no domain is named with --seed or --ignore."
         raise InputError(f"{mixtures}:1: the laws have no domain '{unknown[0]}'", hint)
+    found = read_mixtures(mixtures, key, column, ignored, given)
     missing = [name for name in laws.domains if name not in found.domains]
     if missing:
         raise InputError(f"{mixtures}:1: there is no column for '{missing[0]}'", "A share of 0 has to be said.")

@@ -206,7 +206,7 @@ def test_options_and_names_of_the_command_line_have_a_nearest_one(finished):
     for arguments, words in (
         (["registry", "show", "smal"], "Did you mean 'small'?"),
         (["registry", "show", "small@lates"], "Did you mean 'latest'?"),
-        (["allocate", "--budgt", "3"], "did you mean '--budget'?"),
+        (["allocate", "--fit", "x", "--budgt", "3"], "did you mean '--budget'?"),
     ):
         done = mixlang(*arguments, cwd=finished, check=False)
         assert done.returncode in (1, 2)

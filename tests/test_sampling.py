@@ -149,7 +149,9 @@ def test_a_subject_that_dominates_is_named_by_plan_and_then_by_check(lopsided):
     spec = lopsided / "specs" / "small.yaml"
     assert "MX0314" not in mixlang("check", "specs/small.yaml", cwd=lopsided).stderr  # nothing has been scanned yet
     done = mixlang("plan", "specs/small.yaml", cwd=lopsided)
-    (line,) = [line for line in done.stderr.splitlines() if "MX0314" in line and "training draws" in line]
+    (line,) = [
+        line for line in done.stderr.splitlines() if "MX0314" in line and "draws of 'ct' are of the subject" in line
+    ]
     assert line.startswith(
         "specs/small.yaml:4:3: warning[MX0314]: 69% of the training draws of 'ct' are of the subject big"
     )
