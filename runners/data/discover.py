@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -21,8 +22,10 @@ from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
 from runners.data.naming import domain_name, glob_for, label_patterns, modality_of, subject_pattern
+from runners.data.nifti import Unusable, ras_grid, read_nifti
 from runners.data.sources.candidates import Candidate
 from runners.data.sources.find import find_candidates
+from runners.data.sources.texts import looks_like_a_scan
 
 _BIDS_MODALITY = {"ct": "ct", "pet": "pet", **dict.fromkeys(("T1w", "T2w", "T2starw", "PDw", "FLAIR"), "mri")}
 _SAMPLED = 32
@@ -103,7 +106,7 @@ def discover(data: Path) -> Discovery:
         because = "".join(f"; {name}: {why}" for name, why in left_out)
         raise InputError(
             f"a mixture needs at least two domains; found in {data}: {shown}{because}",
-            "Mend what was left out, give a folder that holds both, or a CSV manifest with the columns path, subject and "
+            "Fix what was left out, give a folder that holds both, or a CSV manifest with the columns path, subject and "
             "modality.",
         )
     return Discovery(root, kind, tuple(found), tuple(left_out))
@@ -214,7 +217,7 @@ def _nnunet(folder: Path, place: str, name: str) -> list[Proposal]:
         modality = modality_of([channel])
         evidence = f"channel {index} is called {channel}"
         if not modality:
-            files = sorted((folder / "imagesTr").glob(f"*_{index:04d}.nii*"))
+            files = sorted(path for path in (folder / "imagesTr").glob(f"*_{index:04d}.*") if looks_like_a_scan(path))
             modality, evidence = _by_values(files)
         label = f"{short}_{channel}" if len(named) > 1 else short
         proposals.append((domain_name(label), modality, source, evidence))
@@ -236,7 +239,7 @@ def _datalist(file: Path, said: dict[str, Any]) -> list[Proposal]:
 
 
 def _bids(root: Path) -> list[Proposal]:
-    paths = [path for path in root.glob("sub-*/**/*") if path.name.endswith((".nii", ".nii.gz"))]
+    paths = [path for path in root.glob("sub-*/**/*") if looks_like_a_scan(path) and path.is_file()]
     suffixes = Counter(path.name.split(".")[0].rsplit("_", 1)[-1] for path in paths)
     by_modality: dict[str, list[str]] = defaultdict(list)
     for suffix in sorted(suffixes):
@@ -255,11 +258,11 @@ def _bids(root: Path) -> list[Proposal]:
 
 
 def _folder(root: Path) -> list[Proposal]:
-    everything = sorted(path for path in root.rglob("*") if path.name.endswith((".nii", ".nii.gz")) and path.is_file())
+    everything = sorted(path for path in root.rglob("*") if looks_like_a_scan(path) and path.is_file())
     exclude = label_patterns(everything)
     files = [path for path in everything if not any(path.match(pattern) for pattern in exclude)]
     if not files:
-        raise InputError(f"there is no .nii or .nii.gz file in {root}")
+        raise InputError(f"there is no .nii, .nii.gz or .img file in {root}")
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         groups[modality_of(path.relative_to(root).parts)].append(path)
@@ -322,9 +325,7 @@ def _by_values(files: list[Path]) -> tuple[str, str]:
     lowest, highest = [], []
     for path in files[:: max(1, len(files) // 3)][:3]:
         try:
-            import nibabel
-
-            image = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+            image = read_nifti(path).image
             lowest.append(float(np.nanmin(image)))
             highest.append(float(np.nanpercentile(image, 99.9)))
         except Exception:
@@ -359,18 +360,15 @@ def _look(name: str, modality: str, source: dict[str, Any], evidence: str, locat
 
 
 def _grid(candidates: list[Candidate]) -> tuple[float | None, tuple[float, float, float] | None]:
-    import nibabel
-
     edges, extents = [], []
     for item in candidates[:: max(1, len(candidates) // _SAMPLED)][:_SAMPLED]:
         try:
-            header = nibabel.load(item.path).header
-            zooms, shape = [float(edge) for edge in header.get_zooms()[:3]], header.get_data_shape()[:3]
-        except Exception:
+            shape, affine = ras_grid(item.path)
+        except Unusable:
             continue
-        if len(zooms) == 3 and all(edge > 0 for edge in zooms):
-            edges.append(statistics.geometric_mean(zooms))
-            extents.append(sorted(edge * size for edge, size in zip(zooms, shape, strict=True)))
+        zooms = [math.sqrt(sum(float(part) ** 2 for part in affine[:3, axis])) for axis in range(3)]
+        edges.append(statistics.geometric_mean(zooms))
+        extents.append(sorted(edge * size for edge, size in zip(zooms, shape, strict=True)))
     if not edges:
         return None, None
     first, second, third = (statistics.median(axis) for axis in zip(*extents, strict=True))
