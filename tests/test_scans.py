@@ -511,7 +511,8 @@ def test_units_of_length_are_believed_where_they_can_be(tmp_path, scale, code, s
     found = inspect(header_with(save(tmp_path / "x.nii", ct(1), affine), units=code), CT)
     assert found["problem"] == ""
     assert found["spacing"] == pytest.approx(spacing, rel=1e-5)
-    assert (words in "".join(found["notes"])) and bool(words) == bool(found["notes"])
+    assert words in "".join(found["notes"])
+    assert bool(words) == bool(found["notes"])
 
 
 def test_units_of_length_that_cannot_be_decided_are_refused(tmp_path):

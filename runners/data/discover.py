@@ -32,6 +32,8 @@ _SAMPLED = 32
 """Headers read of each domain for its grid."""
 
 _LEAST_SUBJECTS = 3
+_NAMES = 10
+"""File names of each domain that are shown with their subjects."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class FoundDomain:
         spacing: median edge of a voxel, mm; extent: median length of each axis, mm, ascending; None where no header
             could be read.
         notes: what to look at.
+        names: up to ten file names, each with what was taken for its subject.
     """
 
     name: str
@@ -57,6 +60,7 @@ class FoundDomain:
     spacing: float | None
     extent: tuple[float, float, float] | None
     notes: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,29 @@ def discover(data: Path) -> Discovery:
     Raises:
         InputError: nothing usable, or fewer than two domains; the message says what there was.
     """
+    all_found = look_at(data)
+    found = [domain for domain in all_found.domains if domain.subjects >= _LEAST_SUBJECTS]
+    left_out = [*all_found.left_out]
+    for domain in all_found.domains:
+        if domain.subjects < _LEAST_SUBJECTS:
+            left_out.append((domain.name, f"only {domain.subjects} subject{'s' * (domain.subjects != 1)}"))
+    if len(found) < 2:
+        shown = ", ".join(f"{one.name} ({one.volumes} volumes)" for one in found) or "none"
+        because = "".join(f"; {name}: {why}" for name, why in left_out)
+        raise InputError(
+            f"a mixture needs at least two domains; found in {data}: {shown}{because}",
+            f"'mixlang doctor {data}' judges each file. Fix what was left out, give a folder that holds both, or a CSV "
+            "manifest with the columns path, subject and modality.",
+        )
+    return Discovery(all_found.root, all_found.kind, tuple(found), tuple(left_out))
+
+
+def look_at(data: Path) -> Discovery:
+    """What data hold, however few the domains and subjects.
+
+    Raises:
+        InputError: there is nothing at that place, or nothing that could be a domain.
+    """
     data = data.resolve()
     if not data.exists():
         raise InputError(f"there is nothing at {data}", "Give a folder, a CSV manifest or a dataset.json.")
@@ -97,18 +124,7 @@ def discover(data: Path) -> Discovery:
         except InputError as error:
             left_out.append((name, str(error)))
             continue
-        if domain.subjects < _LEAST_SUBJECTS:
-            left_out.append((name, f"only {domain.subjects} subject{'s' * (domain.subjects != 1)}"))
-        else:
-            found.append(domain)
-    if len(found) < 2:
-        shown = ", ".join(f"{one.name} ({one.volumes} volumes)" for one in found) or "none"
-        because = "".join(f"; {name}: {why}" for name, why in left_out)
-        raise InputError(
-            f"a mixture needs at least two domains; found in {data}: {shown}{because}",
-            "Fix what was left out, give a folder that holds both, or a CSV manifest with the columns path, subject and "
-            "modality.",
-        )
+        found.append(domain)
     return Discovery(root, kind, tuple(found), tuple(left_out))
 
 
@@ -356,6 +372,7 @@ def _look(name: str, modality: str, source: dict[str, Any], evidence: str, locat
         spacing,
         extent,
         _unit_notes(candidates, modality),
+        tuple((item.path.name, item.subject) for item in candidates[:: max(1, len(candidates) // _NAMES)][:_NAMES]),
     )
 
 
