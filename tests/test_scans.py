@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -599,3 +600,95 @@ def test_a_gzip_cut_short_is_still_found_by_its_checksum(tmp_path):
     raw[-6] ^= 255
     path.write_bytes(raw)
     assert "truncated or damaged" in problem(path, CT)
+
+
+def test_broken_files_are_refused_or_read_as_nibabel_and_scipy_do(tmp_path):
+    sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+    from scan_fuzz import run
+
+    tally, wrong = run(80, 5, tmp_path)
+    assert wrong == []
+    assert sum(times for what, times in tally.items() if what.endswith("accepted")) > 20
+    assert sum(times for what, times in tally.items() if "refused" in what) > 20
+
+
+# mixlang doctor
+
+
+def nine_files(folder):
+    """The ways in which people's CT files went wrong, or were refused without need."""
+    hu = [ct(seed) for seed in range(8)]
+    whole = np.rint(hu[1]).astype(np.int16)
+    save(folder / "offset_1024.nii.gz", (hu[2] + 1024).clip(0).astype(np.uint16))
+    save(folder / "unit_interval.nii.gz", ((hu[3] + 1000) / 1800).astype(np.float32))
+    save(folder / "original.nii.gz", whole)
+    save(folder / "copy.nii", whole)
+    holed = hu[4].astype(np.float32)
+    holed[:6] = np.nan
+    save(folder / "nan_outside.nii.gz", holed)
+    save(folder / "x.nii", hu[5].astype(np.int16)).rename(folder / "plain_named_gz.nii.gz")
+    save(folder / "y.nii.gz", hu[6].astype(np.int16)).rename(folder / "CAPITALS.NII.GZ")
+    nibabel.save(nibabel.Nifti1Pair(hu[7].astype(np.int16), AFFINE), folder / "pair.img")
+
+
+ACCEPTED = {"copy.nii", "nan_outside.nii.gz", "plain_named_gz.nii.gz", "CAPITALS.NII.GZ", "pair.img"}
+LOST = {
+    "offset_1024.nii.gz": "offset of about 1024",
+    "unit_interval.nii.gz": "scaled?",
+    "original.nii.gz": "same voxels",
+}
+
+
+def test_doctor_prints_one_table_and_pictures_of_the_worst(tmp_path):
+    nine_files(tmp_path / "F")
+    (tmp_path / "F" / "broken.nii.gz").write_bytes(b"\x1f\x8b nothing")
+    before = sorted(path.name for path in (tmp_path / "F").iterdir())
+    done = mixlang("doctor", "F", cwd=tmp_path)
+    assert "    ct             5          1            4\n" in done.stdout
+    for name, words in LOST.items():
+        (line,) = [line for line in done.stdout.splitlines() if f"/{name}: " in line]
+        assert words in line
+    assert "quarantined, 1 files: the same voxels" in done.stdout
+    assert "pair.img -> pair" in done.stdout
+    page = (tmp_path / "doctor.html").read_text()
+    assert page.count("<figure>") == 5  # four quarantined and one converted
+    assert page.count("data:image/png;base64,") == 4
+    assert "No picture: it cannot be read." in page
+    assert "outside the field of view (NaN)" in page
+    assert sorted(path.name for path in (tmp_path / "F").iterdir()) == before
+
+
+def test_doctor_says_what_it_cannot_look_at(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments, words in (
+        (("doctor", "nowhere"), "there is nothing at"),
+        (("doctor", "empty"), "no .nii, .nii.gz or .img file"),
+        (("doctor", "empty", "--out", "no/where.html"), "there is no folder no"),
+    ):
+        done = mixlang(*arguments, cwd=tmp_path, check=False)
+        assert done.returncode == 1
+        assert words in done.stderr
+
+
+def test_init_and_plan_treat_the_same_files_alike(tmp_path):
+    nine_files(tmp_path / "F" / "ct")
+    for index in range(6):
+        save(tmp_path / "F" / "mr" / f"p{index}.nii.gz", (mri(index) * 1e-9).astype(np.float32))
+    mixlang("init", "ws", "--from", "F", cwd=tmp_path)
+    spec = tmp_path / "ws" / "specs" / "study.yaml"
+    text = spec.read_text()
+    assert "# 8 volumes of 8 subjects" in text
+    assert "# subjects: CAPITALS.NII.GZ -> CAPITALS, " in text
+    spec.write_text(text.replace("data:\n", "data:\n  max_quarantined: 0.5\n"))
+    said = mixlang("plan", "specs/study.yaml", cwd=tmp_path / "ws").stderr
+    assert "    ct             5          1            3\n" in said
+    assert "    mri            6          0            0\n" in said
+    for name, words in LOST.items():
+        (line,) = [line for line in said.splitlines() if f"/{name}: " in line]
+        assert words in line
+    domain = load_spec(spec).spec.domains["ct"]
+    names = {
+        item.path.name
+        for item in find_candidates("ct", domain, Locations(tmp_path, {"data_root": str(tmp_path / "F")}))
+    }
+    assert names == ACCEPTED | LOST.keys()
