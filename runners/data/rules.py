@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mixlang.plan.manifest import DataManifest
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.loader import LoadedSpec
 from mixlang.spec.locations import Locations
 from mixlang.spec.marks import Path_
-from mixlang.spec.schema import Domain
+from mixlang.spec.schema import Domain, Spec
 from runners.data.sources.candidates import Candidate, fits
 from runners.data.sources.find import find_candidates
 
@@ -21,6 +22,7 @@ class Use:
         place: of the pattern in the spec; `pattern`: as written there; `effect`: what it does to a file, in words.
         files: how many it takes.
         hidden: how many it fits that an earlier rule has taken.
+        domain: whose files they are.
     """
 
     place: Path_
@@ -28,23 +30,25 @@ class Use:
     effect: str
     files: int
     hidden: int = 0
+    domain: str = ""
 
 
 def uses(name: str, domain: Domain, locations: Locations) -> list[Use]:
-    """What the patterns of `exclude`, `intensity.factors` and `where` of domain `name` take.
+    """What the patterns of `exclude` and `intensity.factors` of domain `name` take; a filter of `where` that keeps no file
+    is an error of its source.
 
     Raises:
         InputError: the source cannot be used.
     """
     source = domain.source
-    if source.phantom is not None:
+    if not source.exclude and not domain.intensity.factors:
         return []
     whole = domain.model_copy(update={"source": source.model_copy(update={"exclude": [], "subject": None})})
     listed = find_candidates(name, whole, locations)
     found = []
     for index, pattern in enumerate(source.exclude):
         taken = sum(fits(item.portable, pattern) for item in listed)
-        found.append(Use(("domains", name, "source", "exclude", index), pattern, "left out", taken))
+        found.append(Use(("domains", name, "source", "exclude", index), pattern, "left out", taken, domain=name))
     kept = [item for item in listed if not any(fits(item.portable, pattern) for pattern in source.exclude)]
     return found + _conversions(name, domain, kept)
 
@@ -56,9 +60,24 @@ def _conversions(name: str, domain: Domain, kept: list[Candidate]) -> list[Use]:
         taken = [item for item in free if fits(item.portable, rule.files)]
         hidden = sum(fits(item.portable, rule.files) for item in kept) - len(taken)
         place: Path_ = ("domains", name, "intensity", "factors", index, "files")
-        found.append(Use(place, rule.files, effect, len(taken), hidden))
+        found.append(Use(place, rule.files, effect, len(taken), hidden, name))
         free = [item for item in free if item not in taken]
     return found
+
+
+def task_uses(spec: Spec, manifest: DataManifest) -> list[Use]:
+    """What the `files` patterns of downstream tasks take of the usable volumes of their domains."""
+    return [
+        Use(
+            ("downstream", "tasks", name, "files", index),
+            pattern,
+            f"used by task '{name}'",
+            sum(fits(volume.path, pattern) for volume in manifest.domains[task.domain].volumes),
+            domain=task.domain,
+        )
+        for name, task in spec.downstream.tasks.items()
+        for index, pattern in enumerate(task.files)
+    ]
 
 
 def idle(loaded: LoadedSpec, found: list[Use]) -> list[Diagnostic]:
@@ -67,7 +86,7 @@ def idle(loaded: LoadedSpec, found: list[Use]) -> list[Diagnostic]:
     for use in found:
         if use.files:
             continue
-        message = f"'{use.pattern}' takes no file of domain '{use.place[1]}', so nothing is {use.effect}"
+        message = f"'{use.pattern}' takes no file of domain '{use.domain}', so nothing is {use.effect}"
         help = "correct it, or take it out"
         if use.hidden:
             message += f": the {use.hidden} files that it fits are taken by an earlier rule"
