@@ -56,7 +56,9 @@ def uses(name: str, domain: Domain, locations: Locations) -> list[Use]:
 def _conversions(name: str, domain: Domain, kept: list[Candidate]) -> list[Use]:
     found, free = [], kept
     for index, rule in enumerate(domain.intensity.factors):
-        effect = f"times {rule.factor:g}" + (f", plus {rule.offset:g}" if rule.offset is not None else "")
+        effect = f"multiplied by {rule.factor:g}" + (
+            f" and shifted by {rule.offset:g}" if rule.offset is not None else ""
+        )
         taken = [item for item in free if fits(item.portable, rule.files)]
         hidden = sum(fits(item.portable, rule.files) for item in kept) - len(taken)
         place: Path_ = ("domains", name, "intensity", "factors", index, "files")
