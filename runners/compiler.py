@@ -21,7 +21,7 @@ from mixlang.spec.diagnostics import in_file_order, rendered
 from mixlang.spec.feasibility import infeasible
 from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.marks import Path_
-from runners.data.rules import Use, idle, task_uses, uses
+from runners.data.rules import Use, idle, uses
 from runners.data.sources.texts import same_person
 from runners.data.tally import tally
 
@@ -100,7 +100,7 @@ def _compiled(loaded: LoadedSpec, workspace: Workspace) -> tuple[DataManifest, C
     if problems := idle(loaded, found):
         raise SpecError([*loaded.warnings, *problems])
     manifest = _scan(loaded, locations, workspace, found)
-    lost = [*_unusable(loaded, manifest), *idle(loaded, task_uses(loaded.spec, manifest))]
+    lost = _unusable(loaded, manifest)
     if lost:
         raise SpecError(lost)
     manifest = _annotated(loaded, manifest, locations, workspace)

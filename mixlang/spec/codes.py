@@ -269,8 +269,8 @@ CODES: dict[str, Code] = {
     ),
     "MX0309": Code(
         "a pattern that matches nothing",
-        "`exclude`, `intensity.factors` or `files` of a task names files that the source does not have, or that an earlier "
-        "rule takes: a typing error would otherwise let label maps in, or leave units as they are.",
+        "`exclude` or `intensity.factors` names files that the source does not have, or that an earlier rule takes: a typing "
+        "error would otherwise let label maps in, or leave units as they are.",
     ),
     "MX0310": Code(
         "two studies under one name",

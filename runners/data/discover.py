@@ -25,7 +25,7 @@ from runners.data.naming import domain_name, glob_for, label_patterns, modality_
 from runners.data.nifti import Unusable, ras_grid, read_nifti
 from runners.data.sources.candidates import Candidate
 from runners.data.sources.find import find_candidates
-from runners.data.sources.texts import looks_like_a_scan
+from runners.data.sources.texts import looks_like_a_scan, portable_text
 
 _BIDS_MODALITY = {"ct": "ct", "pet": "pet", **dict.fromkeys(("T1w", "T2w", "T2starw", "PDw", "FLAIR"), "mri")}
 _SAMPLED = 32
@@ -372,7 +372,10 @@ def _look(name: str, modality: str, source: dict[str, Any], evidence: str, locat
         spacing,
         extent,
         _unit_notes(candidates, modality),
-        tuple((item.path.name, item.subject) for item in candidates[:: max(1, len(candidates) // _NAMES)][:_NAMES]),
+        tuple(
+            (portable_text(item.path.name), item.subject)
+            for item in candidates[:: max(1, len(candidates) // _NAMES)][:_NAMES]
+        ),
     )
 
 

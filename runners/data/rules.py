@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mixlang.plan.manifest import DataManifest
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.loader import LoadedSpec
 from mixlang.spec.locations import Locations
 from mixlang.spec.marks import Path_
-from mixlang.spec.schema import Domain, Spec
+from mixlang.spec.schema import Domain
 from runners.data.sources.candidates import Candidate, fits
 from runners.data.sources.find import find_candidates
 
@@ -65,21 +64,6 @@ def _conversions(name: str, domain: Domain, kept: list[Candidate]) -> list[Use]:
         found.append(Use(place, rule.files, effect, len(taken), hidden, name))
         free = [item for item in free if item not in taken]
     return found
-
-
-def task_uses(spec: Spec, manifest: DataManifest) -> list[Use]:
-    """What the `files` patterns of downstream tasks take of the usable volumes of their domains."""
-    return [
-        Use(
-            ("downstream", "tasks", name, "files", index),
-            pattern,
-            f"used by task '{name}'",
-            sum(fits(volume.path, pattern) for volume in manifest.domains[task.domain].volumes),
-            domain=task.domain,
-        )
-        for name, task in spec.downstream.tasks.items()
-        for index, pattern in enumerate(task.files)
-    ]
 
 
 def idle(loaded: LoadedSpec, found: list[Use]) -> list[Diagnostic]:
