@@ -164,6 +164,15 @@ def _init_options(added: argparse.ArgumentParser) -> None:
     )
 
 
+def _doctor_options(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "data", type=Path, metavar="DATA", help="a folder, a CSV manifest, an nnU-Net data set, a datalist, a BIDS tree"
+    )
+    added.add_argument(
+        "--out", type=Path, metavar="PAGE", default=Path("doctor.html"), help="the page with pictures (doctor.html)"
+    )
+
+
 def _check_options(added: argparse.ArgumentParser) -> None:
     _spec(added)
     _form(added, "github")
@@ -375,6 +384,7 @@ COMMANDS = (
     Command(
         "check", "check a spec and whether its data are there; trains and reads nothing", _check_options, specs.check
     ),
+    Command("doctor", "judge the scans of a folder, without a spec; reads every file", _doctor_options, specs.doctor),
     Command("plan", "show what would run, what is done and what it costs; changes nothing", _plan_options, specs.plan),
     Command(
         "compile",

@@ -229,12 +229,18 @@ def test_patterns_that_match_nothing_and_a_name_taken_twice_are_said(workspace):
     )
     text = text.replace("modality: ct,", "modality: pet,").replace("max_quarantined", "max_quarantined")
     (workspace / "specs" / "small.yaml").write_text(text)
-    mixlang("compile", "specs/small.yaml", cwd=workspace)
+    done = mixlang("compile", "specs/small.yaml", cwd=workspace, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("error[MX0309]") == 2
+    assert "'*_lable.*' takes no file of domain 'ct', so nothing is left out" in done.stderr
+    assert "'*_bqml*' takes no file of domain 'ct', so nothing is multiplied by 2" in done.stderr
+    text = text.replace(", '*_lable.*'", "").replace("*_bqml*", "*_ct*")
+    (workspace / "specs" / "small.yaml").write_text(text)
+    done = mixlang("compile", "specs/small.yaml", cwd=workspace)
+    assert "'*_label.*': 4 files of ct left out" in done.stderr
+    assert "'*_ct*': 4 files of ct multiplied by 2" in done.stderr
     (workspace / "specs" / "copy.yaml").write_text(text)
     done = mixlang("compile", "specs/copy.yaml", cwd=workspace)
-    assert done.stderr.count("warning[MX0309]") == 2
-    assert "'*_lable.*' matches no file of this domain, so it leaves nothing out" in done.stderr
-    assert "'*_bqml*' matches no file of this domain, so it converts nothing" in done.stderr
     assert "specs/copy.yaml:2:7: warning[MX0310]: specs/small.yaml publishes as 'small' too" in done.stderr
 
 

@@ -21,6 +21,7 @@ REMAKE = "run: python -m mixlang.spec.reference"
 # Knobs belong in the spec: a flag that is not here is a change of the command line's contract.
 FLAGS = {
     "init": {"--from"},
+    "doctor": {"--out"},
     "check": {"--set", "--format", "--strict", "--resolved"},
     "plan": {"--set", "--format"},
     "compile": {"--set"},

@@ -194,3 +194,29 @@ def diff_spec(arguments: argparse.Namespace) -> None:
         print_json(found)
     else:
         show_changes(found)
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """Judge the scans of a folder, manifest or data set without a spec."""
+    from mixlang.console import Progress
+    from mixlang.files import refuse_unwritable
+    from mixlang.hardware import cores
+    from runners.data.doctor import diagnose, worst, write_page
+    from runners.data.tally import tally
+
+    refuse_unwritable(arguments.out)
+    progress = Progress("doctor")
+    found = diagnose(arguments.data, cores(), lambda done, total: progress.count(done, total, "files"))
+    for domain in found.found.domains:
+        print(
+            f"{domain.name}: {domain.volumes} scans of {domain.subjects} subjects, {domain.modality} ({domain.evidence})"
+        )
+        print("    " + ", ".join(f"{name} -> {subject}" for name, subject in domain.names))
+    for name, why in found.found.left_out:
+        print(f"{name}: left out, {why}")
+    for line in tally(found.manifest, [], str(arguments.out)):
+        print(line)
+    if found.apart:
+        print(f"    in no domain, {len(found.apart)} files, such as {found.apart[0].name!a}: label maps, or left out")
+    write_page(found, arguments.out)
+    print(f"{len(worst(found.manifest))} pictures: {arguments.out}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -21,14 +22,18 @@ from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
 from runners.data.naming import domain_name, glob_for, label_patterns, modality_of, subject_pattern
+from runners.data.nifti import Unusable, ras_grid, read_nifti
 from runners.data.sources.candidates import Candidate
 from runners.data.sources.find import find_candidates
+from runners.data.sources.texts import looks_like_a_scan, portable_text
 
 _BIDS_MODALITY = {"ct": "ct", "pet": "pet", **dict.fromkeys(("T1w", "T2w", "T2starw", "PDw", "FLAIR"), "mri")}
 _SAMPLED = 32
 """Headers read of each domain for its grid."""
 
 _LEAST_SUBJECTS = 3
+_NAMES = 10
+"""File names of each domain that are shown with their subjects."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class FoundDomain:
         spacing: median edge of a voxel, mm; extent: median length of each axis, mm, ascending; None where no header
             could be read.
         notes: what to look at.
+        names: up to ten file names, each with what was taken for its subject.
     """
 
     name: str
@@ -54,6 +60,7 @@ class FoundDomain:
     spacing: float | None
     extent: tuple[float, float, float] | None
     notes: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,29 @@ def discover(data: Path) -> Discovery:
     Raises:
         InputError: nothing usable, or fewer than two domains; the message says what there was.
     """
+    all_found = look_at(data)
+    found = [domain for domain in all_found.domains if domain.subjects >= _LEAST_SUBJECTS]
+    left_out = [*all_found.left_out]
+    for domain in all_found.domains:
+        if domain.subjects < _LEAST_SUBJECTS:
+            left_out.append((domain.name, f"only {domain.subjects} subject{'s' * (domain.subjects != 1)}"))
+    if len(found) < 2:
+        shown = ", ".join(f"{one.name} ({one.volumes} volumes)" for one in found) or "none"
+        because = "".join(f"; {name}: {why}" for name, why in left_out)
+        raise InputError(
+            f"a mixture needs at least two domains; found in {data}: {shown}{because}",
+            f"'mixlang doctor {data}' judges each file. Fix what was left out, give a folder that holds both, or a CSV "
+            "manifest with the columns path, subject and modality.",
+        )
+    return Discovery(all_found.root, all_found.kind, tuple(found), tuple(left_out))
+
+
+def look_at(data: Path) -> Discovery:
+    """What data hold, however few the domains and subjects.
+
+    Raises:
+        InputError: there is nothing at that place, or nothing that could be a domain.
+    """
     data = data.resolve()
     if not data.exists():
         raise InputError(f"there is nothing at {data}", "Give a folder, a CSV manifest or a dataset.json.")
@@ -94,18 +124,7 @@ def discover(data: Path) -> Discovery:
         except InputError as error:
             left_out.append((name, str(error)))
             continue
-        if domain.subjects < _LEAST_SUBJECTS:
-            left_out.append((name, f"only {domain.subjects} subject{'s' * (domain.subjects != 1)}"))
-        else:
-            found.append(domain)
-    if len(found) < 2:
-        shown = ", ".join(f"{one.name} ({one.volumes} volumes)" for one in found) or "none"
-        because = "".join(f"; {name}: {why}" for name, why in left_out)
-        raise InputError(
-            f"a mixture needs at least two domains; found in {data}: {shown}{because}",
-            "Mend what was left out, give a folder that holds both, or a CSV manifest with the columns path, subject and "
-            "modality.",
-        )
+        found.append(domain)
     return Discovery(root, kind, tuple(found), tuple(left_out))
 
 
@@ -214,7 +233,7 @@ def _nnunet(folder: Path, place: str, name: str) -> list[Proposal]:
         modality = modality_of([channel])
         evidence = f"channel {index} is called {channel}"
         if not modality:
-            files = sorted((folder / "imagesTr").glob(f"*_{index:04d}.nii*"))
+            files = sorted(path for path in (folder / "imagesTr").glob(f"*_{index:04d}.*") if looks_like_a_scan(path))
             modality, evidence = _by_values(files)
         label = f"{short}_{channel}" if len(named) > 1 else short
         proposals.append((domain_name(label), modality, source, evidence))
@@ -236,7 +255,7 @@ def _datalist(file: Path, said: dict[str, Any]) -> list[Proposal]:
 
 
 def _bids(root: Path) -> list[Proposal]:
-    paths = [path for path in root.glob("sub-*/**/*") if path.name.endswith((".nii", ".nii.gz"))]
+    paths = [path for path in root.glob("sub-*/**/*") if looks_like_a_scan(path) and path.is_file()]
     suffixes = Counter(path.name.split(".")[0].rsplit("_", 1)[-1] for path in paths)
     by_modality: dict[str, list[str]] = defaultdict(list)
     for suffix in sorted(suffixes):
@@ -255,11 +274,11 @@ def _bids(root: Path) -> list[Proposal]:
 
 
 def _folder(root: Path) -> list[Proposal]:
-    everything = sorted(path for path in root.rglob("*") if path.name.endswith((".nii", ".nii.gz")) and path.is_file())
+    everything = sorted(path for path in root.rglob("*") if looks_like_a_scan(path) and path.is_file())
     exclude = label_patterns(everything)
     files = [path for path in everything if not any(path.match(pattern) for pattern in exclude)]
     if not files:
-        raise InputError(f"there is no .nii or .nii.gz file in {root}")
+        raise InputError(f"there is no .nii, .nii.gz or .img file in {root}")
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         groups[modality_of(path.relative_to(root).parts)].append(path)
@@ -322,9 +341,7 @@ def _by_values(files: list[Path]) -> tuple[str, str]:
     lowest, highest = [], []
     for path in files[:: max(1, len(files) // 3)][:3]:
         try:
-            import nibabel
-
-            image = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+            image = read_nifti(path).image
             lowest.append(float(np.nanmin(image)))
             highest.append(float(np.nanpercentile(image, 99.9)))
         except Exception:
@@ -355,22 +372,23 @@ def _look(name: str, modality: str, source: dict[str, Any], evidence: str, locat
         spacing,
         extent,
         _unit_notes(candidates, modality),
+        tuple(
+            (portable_text(item.path.name), item.subject)
+            for item in candidates[:: max(1, len(candidates) // _NAMES)][:_NAMES]
+        ),
     )
 
 
 def _grid(candidates: list[Candidate]) -> tuple[float | None, tuple[float, float, float] | None]:
-    import nibabel
-
     edges, extents = [], []
     for item in candidates[:: max(1, len(candidates) // _SAMPLED)][:_SAMPLED]:
         try:
-            header = nibabel.load(item.path).header
-            zooms, shape = [float(edge) for edge in header.get_zooms()[:3]], header.get_data_shape()[:3]
-        except Exception:
+            shape, affine = ras_grid(item.path)
+        except Unusable:
             continue
-        if len(zooms) == 3 and all(edge > 0 for edge in zooms):
-            edges.append(statistics.geometric_mean(zooms))
-            extents.append(sorted(edge * size for edge, size in zip(zooms, shape, strict=True)))
+        zooms = [math.sqrt(sum(float(part) ** 2 for part in affine[:3, axis])) for axis in range(3)]
+        edges.append(statistics.geometric_mean(zooms))
+        extents.append(sorted(edge * size for edge, size in zip(zooms, shape, strict=True)))
     if not edges:
         return None, None
     first, second, third = (statistics.median(axis) for axis in zip(*extents, strict=True))

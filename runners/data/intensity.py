@@ -93,9 +93,11 @@ def _shifted(sample: Array, lowest: float, high: float) -> str:
     if high > 4000:
         return f"no air, and values beyond 4000, so they cannot be HU; {_CONVERT}"
     bone, dense = (float(np.mean((sample >= low) & (sample < top))) for low, top in ((300, 850), (850, 1250)))
-    if dense > 0.03 and dense > bone:
+    inside = sample[sample > lowest]
+    middle = float(np.median(inside)) if inside.size else 0.0
+    if (dense > 0.03 and dense > bone) or middle > 450:
         return (
-            f"no air at -1000 HU, and {dense:.0%} of the values lie between 850 and 1250: an offset of about 1024? "
+            f"no air at -1000 HU, and a median of {middle:.4g} above the lowest value: an offset of about 1024? "
             "Give intensity.offset: -1024, or intensity.factors with an offset for these files"
         )
     tissue = float(np.mean((sample > lowest) & (sample >= -200) & (sample <= 500)))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from mixlang.spec.locations import Locations
+from runners.data.sources.texts import ending_of
 
 _TOKENS = {
     "ct": ("ct", "cta", "cect", "ncct", "ldct", "cbct", "hu"),
@@ -24,7 +28,7 @@ def modality_of(words: Iterable[str]) -> str:
     """The modality that names speak of: the last word that tells wins, '' where none does or one name tells two."""
     found = ""
     for text in words:
-        parts = set(re.split(r"[^a-z0-9]+", re.sub(r"\.nii(\.gz)?$", "", text.lower())))
+        parts = set(re.split(r"[^a-z0-9]+", re.sub(r"\.(nii(\.gz)?|img|hdr)$", "", text.lower())))
         told = {modality for modality, tokens in _TOKENS.items() if parts & set(tokens)}
         if len(told) == 1:
             (found,) = told
@@ -37,7 +41,7 @@ def label_patterns(files: list[Path]) -> list[str]:
     """Patterns of the label maps among files, by the last word of their names."""
     patterns = set()
     for path in files:
-        match = re.fullmatch(r"(?:.*[^A-Za-z0-9])?([A-Za-z]+)\.nii(\.gz)?", path.name)
+        match = re.fullmatch(r"(?:.*[^A-Za-z0-9])?([A-Za-z]+)\.nii(\.gz)?", path.name, re.DOTALL)
         if match and match[1].lower() in _LABEL_WORDS:
             whole = path.name == f"{match[1]}.nii{match[2] or ''}"
             patterns.add(f"{match[1]}.nii*" if whole else f"*{path.name[match.start(1) - 1]}{match[1]}.nii*")
@@ -46,13 +50,14 @@ def label_patterns(files: list[Path]) -> list[str]:
 
 def glob_for(root: Path, members: list[Path], files: list[Path]) -> str | None:
     """The simplest glob below `root` that finds `members` among `files` and nothing else."""
-    wanted = set(members)
-    ends = {".nii.gz" if path.name.endswith(".nii.gz") else ".nii" for path in members}
-    end = f"*{ends.pop()}" if len(ends) == 1 else "*.nii*"
+    wanted, among = set(members), set(files)
+    locations = Locations(root, {})
+    ends = {ending_of(path.name) for path in members}
+    end = f"*{ends.pop()}" if len(ends) == 1 else "*.nii*" if ends <= {".nii", ".nii.gz"} else "*"
     tops = {path.relative_to(root).parts[0] for path in members if path.parent != root}
     candidates = [end, f"**/{end}"]
     if len(tops) == 1 and not any(path.parent == root for path in members):
-        (top,) = tops
+        (top,) = (top if _literal(root, top) else glob.escape(top) for top in tops)
         candidates += [f"{top}/{end}", f"{top}/**/{end}"]
     names = [path.name.split(".")[0] for path in members]
     words = {word for word in re.split(r"[^A-Za-z0-9]+", names[0]) if word and all(word in name for name in names)}
@@ -66,11 +71,16 @@ def glob_for(root: Path, members: list[Path], files: list[Path]) -> str | None:
     while not all(name.startswith(begin) for name in names):
         begin = begin[:-1]
     begin = begin.rstrip("0123456789")
-    candidates += [f"**/{begin}{end}"] if begin else []
+    candidates += [f"**/{glob.escape(begin)}{end}"] if begin else []
     for pattern in candidates:
-        if {path for path in root.glob(pattern) if path in set(files)} == wanted:
+        if {path for path in locations.matches(pattern) if path in among} == wanted:
             return pattern
     return None
+
+
+def _literal(root: Path, name: str) -> bool:
+    """Whether a source takes a folder's name letter for letter; see `Locations.pattern`."""
+    return not set("*?") & set(name) and (root / name).exists()
 
 
 def subject_pattern(root: Path, members: list[Path]) -> str | None:

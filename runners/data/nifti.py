@@ -186,7 +186,7 @@ def _form(path: Path) -> _Form:
         voxels = path if path.suffix.lower() == ".img" else _partner(path)
         if voxels is None:
             raise Unusable(f"the header of a pair without its voxels: there is no {path.stem}.img beside it")
-        kind = nibabel.Nifti1PairHeader if kind is nibabel.Nifti1Header else nibabel.Nifti2PairHeader
+        kind = nibabel.nifti1.Nifti1PairHeader if kind is kinds[0] else nibabel.nifti2.Nifti2PairHeader
     block = begin[: kind.template_dtype.itemsize]
     raw = kind(block, check=False)
     assert voxels is not None

@@ -21,6 +21,7 @@ class Use:
         place: of the pattern in the spec; `pattern`: as written there; `effect`: what it does to a file, in words.
         files: how many it takes.
         hidden: how many it fits that an earlier rule has taken.
+        domain: whose files they are.
     """
 
     place: Path_
@@ -28,23 +29,25 @@ class Use:
     effect: str
     files: int
     hidden: int = 0
+    domain: str = ""
 
 
 def uses(name: str, domain: Domain, locations: Locations) -> list[Use]:
-    """What the patterns of `exclude`, `intensity.factors` and `where` of domain `name` take.
+    """What the patterns of `exclude` and `intensity.factors` of domain `name` take; a filter of `where` that keeps no file
+    is an error of its source.
 
     Raises:
         InputError: the source cannot be used.
     """
     source = domain.source
-    if source.phantom is not None:
+    if not source.exclude and not domain.intensity.factors:
         return []
     whole = domain.model_copy(update={"source": source.model_copy(update={"exclude": [], "subject": None})})
     listed = find_candidates(name, whole, locations)
     found = []
     for index, pattern in enumerate(source.exclude):
         taken = sum(fits(item.portable, pattern) for item in listed)
-        found.append(Use(("domains", name, "source", "exclude", index), pattern, "left out", taken))
+        found.append(Use(("domains", name, "source", "exclude", index), pattern, "left out", taken, domain=name))
     kept = [item for item in listed if not any(fits(item.portable, pattern) for pattern in source.exclude)]
     return found + _conversions(name, domain, kept)
 
@@ -52,11 +55,13 @@ def uses(name: str, domain: Domain, locations: Locations) -> list[Use]:
 def _conversions(name: str, domain: Domain, kept: list[Candidate]) -> list[Use]:
     found, free = [], kept
     for index, rule in enumerate(domain.intensity.factors):
-        effect = f"times {rule.factor:g}" + (f", plus {rule.offset:g}" if rule.offset is not None else "")
+        effect = f"multiplied by {rule.factor:g}" + (
+            f" and shifted by {rule.offset:g}" if rule.offset is not None else ""
+        )
         taken = [item for item in free if fits(item.portable, rule.files)]
         hidden = sum(fits(item.portable, rule.files) for item in kept) - len(taken)
         place: Path_ = ("domains", name, "intensity", "factors", index, "files")
-        found.append(Use(place, rule.files, effect, len(taken), hidden))
+        found.append(Use(place, rule.files, effect, len(taken), hidden, name))
         free = [item for item in free if item not in taken]
     return found
 
@@ -67,7 +72,7 @@ def idle(loaded: LoadedSpec, found: list[Use]) -> list[Diagnostic]:
     for use in found:
         if use.files:
             continue
-        message = f"'{use.pattern}' takes no file of domain '{use.place[1]}', so nothing is {use.effect}"
+        message = f"'{use.pattern}' takes no file of domain '{use.domain}', so nothing is {use.effect}"
         help = "correct it, or take it out"
         if use.hidden:
             message += f": the {use.hidden} files that it fits are taken by an earlier rule"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,23 @@ def scan(
     Raises:
         InputError: a source that cannot be used.
     """
-    listed = {name: find_candidates(name, domain, locations) for name, domain in spec.domains.items()}
+    return scan_domains(spec.domains, locations, store, workers, progress)
+
+
+def scan_domains(
+    domains: Mapping[str, Domain],
+    locations: Locations,
+    store: Path,
+    workers: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DataManifest:
+    """As `scan`, of domains without a spec around them."""
+    listed = {name: find_candidates(name, domain, locations) for name, domain in domains.items()}
     wanted = [(name, item) for name, items in listed.items() for item in items]
     cache = _Cache(store / "scan")
     jobs = []
     for name, item in wanted:
-        domain = spec.domains[name]
+        domain = domains[name]
         settings = {**resolve_intensity(domain), **conversion(domain, item)}
         jobs.append((item, settings, cache.key(item.path, settings)))
     found = {key: cache.get(key) for _, _, key in jobs}
@@ -75,10 +86,10 @@ def scan(
         done += 1
         progress(done, len(jobs))
     manifest: dict[str, DomainData] = {}
-    by_domain: dict[str, list[tuple[Candidate, dict[str, Any], dict[str, Any]]]] = {name: [] for name in spec.domains}
+    by_domain: dict[str, list[tuple[Candidate, dict[str, Any], dict[str, Any]]]] = {name: [] for name in domains}
     for (name, _), (item, settings, key) in zip(wanted, jobs, strict=True):
         by_domain[name].append((item, settings, found[key] or {}))
-    for name, domain in spec.domains.items():
+    for name, domain in domains.items():
         if domain.source.phantom is not None:
             manifest[name] = _phantoms(name, domain)
         else:

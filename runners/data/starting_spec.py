@@ -66,6 +66,7 @@ def _domain(domain: FoundDomain) -> list[str]:
     lines = [f"  {domain.name}:   # {domain.volumes} volumes of {domain.subjects} subjects; {domain.evidence}"]
     lines.append(f"    modality: {domain.modality}")
     lines.append(f"    source: {inline(domain.source)}")
+    lines.append(f"    # subjects: {', '.join(f'{name} -> {subject}' for name, subject in domain.names)}")
     for note in domain.notes:
         lines.append(f"    # {note}: they are set aside unless intensity.factors converts them:")
         lines.append("    # intensity: {factors: [{files: 'PATTERN', factor: UNIT_PER_STORED_UNIT}]}")

@@ -42,7 +42,7 @@ def tally(manifest: DataManifest, found: list[Use], listing: str) -> list[str]:
         lines.append(f"    {name:{width}}  {len(data.volumes):8,}  {changed:9,}  {len(data.quarantined):11,}")
     notes = Counter(kind_of(words) for data in files.values() for item in data.volumes if (words := converted(item)))
     lines += [f"    converted, {count:,} files: {words}" for words, count in notes.most_common()]
-    lines += [f"    '{use.pattern}': {use.files:,} files of {use.place[1]} {use.effect}" for use in found]
+    lines += [f"    '{use.pattern}': {use.files:,} files of {use.domain} {use.effect}" for use in found]
     lost = [(name, *item) for name, data in files.items() for item in data.quarantined]
     kinds = Counter(kind_of(why) for _, _, why in lost)
     lines += [f"    quarantined, {count:,} files: {kind}" for kind, count in kinds.most_common()]
