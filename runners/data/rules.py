@@ -55,14 +55,13 @@ def uses(name: str, domain: Domain, locations: Locations) -> list[Use]:
 def _conversions(name: str, domain: Domain, kept: list[Candidate]) -> list[Use]:
     found, free = [], kept
     for index, rule in enumerate(domain.intensity.factors):
-        effect = f"multiplied by {rule.factor:g}" + (
-            f" and shifted by {rule.offset:g}" if rule.offset is not None else ""
-        )
+        shifted = "" if rule.offset is None else f" and shifted by {rule.offset:g}"
+        effect = f"multiplied by {rule.factor:g}{shifted}"
         taken = [item for item in free if fits(item.portable, rule.files)]
         hidden = sum(fits(item.portable, rule.files) for item in kept) - len(taken)
         place: Path_ = ("domains", name, "intensity", "factors", index, "files")
         found.append(Use(place, rule.files, effect, len(taken), hidden, name))
-        free = [item for item in free if item not in taken]
+        free = [item for item in free if not fits(item.portable, rule.files)]
     return found
 
 
