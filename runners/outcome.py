@@ -110,9 +110,8 @@ def _changes(mixture: str, budget: int, rivals: Document, names: Sequence[str]) 
         f"against {kind}": [*(f"{found['domains'][name]['mean']:+.1%}" for name in names), _interval(found["overall"])]
         for kind, found in rivals.items()
     }
-    lines = [
-        f"  measured change of the loss to {called(mixture, budget)}, and of the objective (95 % interval); negative is better"
-    ]
+    what = f"measured change of the loss to {called(mixture, budget)}, and of the objective (95 % interval)"
+    lines = _filled(f"{what}; negative is better", "  ", "  ")
     return lines + matrix([*names, "objective"], shown, indent=4)
 
 
