@@ -6,12 +6,13 @@ python benchmarks/study_tables.py build/study
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mixlang.files import read_json
 from mixlang.report.results import Results
+from mixlang.verify.measured import called, subjects
 
 
 def main() -> None:
@@ -24,8 +25,8 @@ def main() -> None:
         ("Allocation", allocation(results)),
         ("Predicted against measured", agreement(results)),
         *(
-            (f"Measured at {int(budget):,}", measured(results, budget))
-            for budget in results.verification["improvements"]
+            (f"Measured at {budget:,}, {called(mixture, budget)}", measured(results, budget, mixture, rivals))
+            for budget, mixture, rivals in subjects(results.verification)
         ),
         *((f"Regret at {int(budget):,}", regret(results, budget)) for budget in results.verification["regret"]),
         ("Hubs and islands", structure(results)),
@@ -79,7 +80,7 @@ def allocation(results: Results) -> list[str]:
     target = results.allocation["target"]
     sure = target["intervals"]["shares"]
     rows = [
-        ["**allocated**", f"{target['objective']:.3f}", *(f"{target['shares'][name]:.1%}" for name in results.domains)]
+        ["**published**", f"{target['objective']:.3f}", *(f"{target['shares'][name]:.1%}" for name in results.domains)]
     ]
     rows.append(["90 %", "", *(f"{sure[name][0]:.0%} to {sure[name][1]:.0%}" for name in results.domains)])
     rows += [
@@ -126,17 +127,16 @@ def agreement(results: Results) -> list[str]:
     )
 
 
-def measured(results: Results, budget: str) -> list[str]:
-    rivals = results.verification["improvements"][budget]
+def measured(results: Results, budget: int, ours: str, rivals: Mapping[str, Any]) -> list[str]:
     rows = []
-    for mixture in ("allocated", *rivals):
+    for mixture in (ours, *rivals):
         runs = [
             run
             for run in results.verification["runs"]
-            if run["mixture"] == mixture and str(run["budget_asked"]) == budget and not run["grid"]
+            if run["mixture"] == mixture and run["budget_asked"] == budget and not run["grid"]
         ]
         means = (sum(run["losses"][name] for run in runs) / len(runs) for name in results.domains)
-        rows.append([mixture, *(f"{mean:.4f}" for mean in means), ""])
+        rows.append([called(mixture, budget), *(f"{mean:.4f}" for mean in means), ""])
     lines = table(["loss", *results.domains, "objective"], rows)
     rows = []
     for name, found in rivals.items():
