@@ -273,6 +273,9 @@ def _allocate_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--weights", type=arguments.pairs, metavar="LOSS=W,...", help="1 where left out")
     added.add_argument("--available", type=Path, metavar="CSV", help="columns domain,amount: what there is")
     added.add_argument("--repetition", type=arguments.amount, metavar="R", help="how often what there is may be seen")
+    added.add_argument(
+        "--floor", type=arguments.fraction, default=0.0, metavar="SHARE", help="smallest share of every domain"
+    )
     added.add_argument("--share", type=arguments.ranges, metavar="DOMAIN=MIN:MAX,...", help="bounds on shares")
     added.add_argument(
         "--group", type=arguments.groups, metavar="NAME=A+B=MIN:MAX,...", help="bounds on sums of shares"

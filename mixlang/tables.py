@@ -174,6 +174,7 @@ def allocate_fit(
     weights: Mapping[str, float] | None = None,
     available: Path | None = None,
     repetition: float | None = None,
+    floor: float = 0.0,
     shares: Mapping[str, tuple[float, float]] | None = None,
     groups: Mapping[str, tuple[Sequence[str], float, float]] | None = None,
     costs: Mapping[str, float] | None = None,
@@ -186,7 +187,8 @@ def allocate_fit(
 
     Args:
         budget: the largest one fitted, if left out.
-        weights: of losses, 1 where left out; shares: bounds by domain; groups: members and bounds by name.
+        weights: of losses, 1 where left out; floor: smallest share of every domain; shares: bounds by domain;
+            groups: members and bounds by name.
         available: a CSV of what there is of each domain; repetition: how often it may be seen.
         reach: goals for losses; then the smallest budget that reaches them is the answer.
         tail: of the objective `robust` alone: the worst part of the draws, 0.2 if left out.
@@ -231,6 +233,7 @@ def allocate_fit(
         },
         "constraints": {
             "repetition": repetition,
+            "floor": floor,
             "share": {name: {"min": low, "max": high} for name, (low, high) in (shares or {}).items()},
             "group": {
                 name: {"members": list(members), "min": low, "max": high}
@@ -259,6 +262,8 @@ def allocate_fit(
 
 def show_allocation(document: Mapping[str, Any]) -> None:
     """Print an allocation for people."""
+    from mixlang.rivals import in_order
+
     sure = document["intervals"]
     names = list(document["shares"])
     print(f"budget {document['budget']:g}: objective {document['objective']:.5f} (1 is {document['relative_to']})")
@@ -269,9 +274,10 @@ def show_allocation(document: Mapping[str, Any]) -> None:
         rows.append([name, f"{document['shares'][name]:.2%}", shown, f"{document['amounts'][name]:.6g}"])
     for line in table_lines(["", "", "", ""], rows, "lrrr"):
         print(line)
-    for name, gain in sure.get("gains", {}).items():
-        rival = document["baselines"][name]
-        outside = "" if rival["feasible"] else ", which the constraints rule out"
+    gains = sure.get("gains", {})
+    for name in in_order(gains):
+        gain, rival = gains[name], document["baselines"][name]
+        outside = "" if rival["feasible"] else f" (not allowed: {'; '.join(rival['breaks'])})"
         if max(abs(rival["shares"][domain] - document["shares"][domain]) for domain in names) < 1e-4:
             print(f"  against {name}: the same mixture")
             continue
@@ -290,10 +296,27 @@ def show_allocation(document: Mapping[str, Any]) -> None:
         print(f"  note: {note}")
     proof = document["certificate"]
     print(f"  proof: {proof['status']}, gap {proof['gap']:.1e}, KKT residual {proof['kkt_residual']:.1e}")
-    for item in proof["active"]:
-        print(
-            f"  binding: {item['domain']} at its {item['why']} ({item['share']:.2%}), worth {item['price']:.3g} a share"
+    for says in [*document.get("binding", []), *_dropped(document)]:
+        print("\n".join(paragraph(says, "  ", "    ")))
+
+
+def _dropped(document: Mapping[str, Any]) -> list[str]:
+    """Domains with next to nothing, and what keeping them would cost, in words of the command line."""
+    from mixlang.allocate.binding import percent
+    from mixlang.allocate.dropped import KEPT
+
+    found = document.get("dropped") or {}
+    said = []
+    for name, entry in found.get("domains", {}).items():
+        says = f"{name} gets {entry['share']:.1%}, next to nothing"
+        if entry["cost"] is not None:
+            says += f"; by the laws, --share {name}={KEPT:g}: would raise the objective by {percent(entry['cost'])}"
+        said.append(says)
+    if found.get("together") is not None:
+        said.append(
+            f"--floor {KEPT:g}, which keeps every domain at {KEPT:.0%}, would raise it by {percent(found['together'])}"
         )
+    return said
 
 
 def _refuse_unknown(kind: str, given: Mapping[str, Any], known: Sequence[str]) -> None:

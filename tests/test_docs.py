@@ -34,7 +34,17 @@ FLAGS = {
     "fit": {"--mixtures", "--losses", "--key", "--budget", "--seed", "--ignore", "--law", "--choose", "--draws"}
     | {"--trees", "--out"},
     "predict": {"--fit", "--mixtures", "--key", "--budget", "--seed", "--ignore", "--at", "--out"},
-    "allocate": {"--fit", "--budget", "--objective", "--tail", "--weights", "--available", "--repetition", "--share"}
+    "allocate": {
+        "--fit",
+        "--budget",
+        "--objective",
+        "--tail",
+        "--weights",
+        "--available",
+        "--repetition",
+        "--floor",
+        "--share",
+    }
     | {"--group", "--cost", "--prior", "--reach", "--path", "--out", "--format"},
     "registry list": {"--registry", "--format"},
     "registry show": {"--registry", "--format"},

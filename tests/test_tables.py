@@ -375,3 +375,24 @@ def test_a_mixture_of_language_data_is_solved_with_its_proof(regmix):
     assert found["certificate"]["gap"] < 1e-6
     assert found["baselines"]["uniform"]["objective"] > found["objective"]
     assert found["baselines"]["best_observed"]["objective"] > found["objective"]
+
+
+def test_allocate_says_what_binds_what_is_dropped_and_what_is_not_allowed(fitted, capsys):
+    available = fitted / "there.csv"
+    available.write_text("domain,amount\nct,90000\nmri,90000\npet,400\n")
+    shared = ["--fit", f"{fitted}/fit.json", "--budget", "6000", "--available", str(available), "--repetition", "2"]
+
+    def said(*arguments):
+        capsys.readouterr()
+        assert main(["allocate", *shared, *arguments]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    bound = said("--share", "ct=0:,mri=0:", "--weights", "ct=0")
+    assert "pet is held down at 13.33% by its repetition cap (2 times what there is; 400)" in bound
+    assert "volumes" not in bound
+    assert "against uniform (not allowed: pet 33.3% is above its repetition cap of 13.3%" in bound
+    none = ("--share", "pet=0:", "--weights", "pet=0")
+    assert "pet gets 0.0%, next to nothing; by the laws, --share pet=0.01: would raise" in said(*none)
+    kept = said(*none, "--floor", "0.01")
+    assert "next to nothing" not in kept
+    assert "pet is held up at 1.00% by its floor" in kept

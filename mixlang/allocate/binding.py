@@ -31,11 +31,14 @@ def _sentence(item: Mapping[str, Any], solved: Mapping[str, Any], settings: Mapp
     if why != "repetition cap":
         return f"{held}; one point more would lower the predicted objective by about {a_point}."
     cap, there = settings["constraints"]["repetition"], settings["available"][name]
-    held += f" ({cap:g} times each distinct crop; {there['volumes']:,.6g} volumes)"
-    says = f"{held}; one point more would lower the predicted objective by about {a_point}"
+    units = there["volumes"] == there["crops"]  # of a table of amounts, which knows no volumes
+    held += f" ({cap:g} times {'what there is' if units else 'each distinct crop'}; {there['volumes']:,.6g}"
+    says = (
+        f"{held}{'' if units else ' volumes'}); one point more would lower the predicted objective by about {a_point}"
+    )
     if there["volumes"]:
-        volume = cap * there["crops"] / there["volumes"] * settings["costs"][name] / solved["budget"]
-        says += f", one more volume by {percent(volume * change)}"
+        more = cap * there["crops"] / there["volumes"] * settings["costs"][name] / solved["budget"]
+        says += f", one more {'of these' if units else 'volume'} by {percent(more * change)}"
     return f"{says}."
 
 

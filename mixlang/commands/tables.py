@@ -54,6 +54,7 @@ def allocate(arguments: argparse.Namespace) -> None:
         arguments.weights,
         arguments.available,
         arguments.repetition,
+        arguments.floor,
         arguments.share,
         arguments.group,
         arguments.cost,
