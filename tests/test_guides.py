@@ -166,7 +166,7 @@ def test_the_readme(around, tmp_path):
     for name in ("requirements.lock", "pyproject.toml"):
         (tmp_path / "start" / name).touch()
     said = Page("README.md", tmp_path / "start", around, {}).follow()
-    assert "study@v1: shares of a budget of 2,000 samples" in said
+    assert "study@v1: train on these shares of 2,000 samples" in said
     assert "as published" in said
 
 
@@ -185,7 +185,7 @@ def test_the_registry_guide(published, around, tmp_path):
     root = tmp_path / "ws"
     shutil.copytree(published, root, symlinks=True)
     said = Page("docs/registry.md", root, around, {"ct-mri-pet": "small", "/data/studies": str(root)}).follow()
-    assert "14 runs trained again: 14 with the same losses to the bit" in said
+    assert "16 runs trained again: 16 with the same losses to the bit" in said
     assert "small@stable is small@v2" in said
 
 
@@ -204,8 +204,8 @@ def test_the_guide_to_a_cluster(around, tmp_path):
     (root / "specs" / "large.yaml").write_text(FAST.replace("name: small", "name: large").replace("seed: 1", "seed: 5"))
     said = Page("docs/cluster.md", root, around, {}).follow()
     assert "10 of 10 probe runs done" in said
-    assert "large@v1: shares of a budget" in said
-    assert len(list((tmp_path / "store" / "runs").glob("*/*/result.json"))) == 12  # 10 probe runs, 2 held-out ones
+    assert "large@v1: train on these shares" in said
+    assert len(list((tmp_path / "store" / "runs").glob("*/*/result.json"))) == 13  # 10 probe runs, 3 held-out ones
 
 
 def test_own_results(around, tmp_path):
