@@ -35,8 +35,10 @@ def numbers(line):
 def rows(lines, title):
     """The rows of the table below a title, by name; numbers as printed."""
     at = next(index for index, line in enumerate(lines) if line.strip().startswith(title))
+    while not lines[at].startswith("    "):  # the title may take several lines
+        at += 1
     found = {}
-    for line in lines[at + 2 :]:
+    for line in lines[at + 1 :]:
         match = re.match(r" {4}(\S.*?) {2,}(.*)", line)
         if not match:
             break
