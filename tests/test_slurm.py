@@ -227,13 +227,13 @@ def test_a_requeued_job_goes_on(long_run, tmp_path):
 
 
 def test_a_job_over_its_time_limit_leaves_a_checkpoint_and_requeues_itself(study, tmp_path):
-    longer = long_study(study, tmp_path / "long", 20_000)
+    longer = long_study(study, tmp_path / "long", 60_000)  # Slurm looks at time limits every half minute
     store, run = fresh(longer, tmp_path), longer[0].runs[0]
     beside = Beside(on_slurm(longer, store, longer[0].runs, slurm={"time": "1", "warning": 50}))
     a_running_run(store, run)
     until(lambda: store.checkpoints(run.key), 60, "no checkpoint was left")
     let_requeued_jobs_begin()
-    until(lambda: store.result(run.key), 120)
+    until(lambda: store.result(run.key), 400)
     found = beside.result()
     assert store.result(run.key)["resumed_at_step"] > 0
     logs = "".join(path.read_text() for path in store.root.glob("jobs/*/logs/*.out"))
