@@ -5,7 +5,7 @@ Whoever needs one of these lists takes it from here: the schema, the checks, the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,6 +18,12 @@ PUBLISHED, ALLOCATED, SCRATCH = "published", "allocated", "scratch"
 
 PublishedAt = Literal["largest", "all", "none"]
 """Held-out budgets at which the published shares are trained."""
+
+
+def published_budgets(at: PublishedAt, holdout: Sequence[int]) -> list[int]:
+    """Those of the held-out budgets at which the published shares are trained."""
+    return {"largest": sorted(holdout)[-1:], "all": list(holdout), "none": []}[at]
+
 
 OWN_MIXTURES = (PUBLISHED, ALLOCATED, *BASELINES, "best_observed", "no_transfer")
 """Names that mixlang gives to mixtures, which a mixture of verify.mixtures cannot have."""

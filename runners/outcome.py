@@ -12,9 +12,10 @@ from typing import Any
 from mixlang.console import duration
 from mixlang.files import read_json
 from mixlang.plan.workspace import Study, Workspace
-from mixlang.rivals import in_order
+from mixlang.rivals import defined, in_order, same
 from mixlang.terminal import line_width, matrix, table
-from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, called, shares_trained, subjects
+from mixlang.verify.measured import PUBLISHED, broken, called, subjects, trained_there
+from mixlang.words import cell, heading, objective_in_words, signed
 
 Document = Mapping[str, Any]
 
@@ -28,10 +29,12 @@ def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:
     allocation, verification = read_json(study.file("allocation.json")), read_json(study.file("verification.json"))
     published = read_json(study.file("published.json"))
     label = f"{published['name']}@v{published['version']}"
+    relative_to = read_json(study.file("settings/allocate.json"))["objective"]["relative_to"]
     for line in [
         "",
-        *_mixture(label, allocation["target"]),
+        *_mixture(label, allocation["target"], verification.get("verdict", [])),
         *_rivals(allocation["target"]),
+        *_named(allocation, relative_to),
         *_measured(allocation, verification),
         *_meaning(verification),
         *_tasks(read_json(study.file("downstream.json"))),
@@ -42,15 +45,15 @@ def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:
     print(f"took {duration(seconds)}")
 
 
-def _mixture(label: str, target: Document) -> list[str]:
-    """The shares to train on, how sure they are, and what holds them back."""
+def _mixture(label: str, target: Document, verdict: Sequence[Document]) -> list[str]:
+    """The published shares, how sure they are, and what holds them back."""
     sure = target.get("intervals") or {}
-    head = ["domain", "share", "samples"] + ([f"{sure['level']:.0%} interval"] if sure else [])
+    head = ["domain", "share", "samples"] + ([f"{sure['level']:.0%} interval of the optimal share"] if sure else [])
     rows = []
     for name, share in target["shares"].items():
         ends = [f"{low:.1%} to {high:.1%}" for low, high in [sure["shares"][name]]] if sure else []
         rows.append([name, f"{share:.1%}", f"{target['amounts'][name]:,.0f}", *ends])
-    lines = [f"{label}: train on these shares of {target['budget']:,.0f} samples", *table(head, rows)]
+    lines = [*_filled(f"{label}: {heading(target['budget'], 'samples', verdict)}", further="  "), *table(head, rows)]
     lines += _told("what holds this mixture back, by the laws", target.get("binding", []))
     return lines + _told("domains with next to nothing", (target.get("dropped") or {}).get("says", []))
 
@@ -58,7 +61,10 @@ def _mixture(label: str, target: Document) -> list[str]:
 def _rivals(target: Document) -> list[str]:
     """The rivals at the target, where nothing was trained: shares, and the objective that the laws predict."""
     names = list(target["shares"])
-    mixtures = {PUBLISHED: target, **{name: target["baselines"][name] for name in in_order(target["baselines"])}}
+    mixtures = {
+        called(PUBLISHED, 0): target,
+        **{name: target["baselines"][name] for name in in_order(target["baselines"])},
+    }
     rows = {}
     for name, found in mixtures.items():
         mark = "" if found.get("feasible", True) else " *"
@@ -71,9 +77,28 @@ def _rivals(target: Document) -> list[str]:
         ),
     ]
     lines += matrix(["objective", *names], rows)
-    broken = {name: found["breaks"] for name, found in target["baselines"].items() if found.get("breaks")}
-    return lines + _told(
-        "* not allowed by the constraints", [f"{name}: {'; '.join(breaks)}" for name, breaks in broken.items()]
+    marked = {name: found["breaks"] for name, found in target["baselines"].items() if found.get("breaks")}
+    return lines + _not_allowed(marked, target["budget"])
+
+
+def _not_allowed(breaks: Mapping[str, Sequence[str]], budget: float) -> list[str]:
+    """What the mark beside a rival means: the constraints it breaks at a budget."""
+    title = f"* not allowed by the constraints at {budget:,.0f} samples"
+    return _told(title, [f"{name}: {'; '.join(found)}" for name, found in breaks.items()])
+
+
+def _named(allocation: Document, relative_to: str) -> list[str]:
+    """What the objective and each rival is."""
+    target = allocation["target"]
+    rivals = in_order(target["baselines"])
+    alike = same({called(PUBLISHED, 0): target["shares"], **{n: target["baselines"][n]["shares"] for n in rivals}})
+    return _told(
+        "what these names mean",
+        [
+            objective_in_words(target["measure"], relative_to),
+            *defined(rivals),
+            *(f"{says}, at {target['budget']:,.0f} samples" for says in alike),
+        ],
     )
 
 
@@ -82,24 +107,29 @@ def _measured(allocation: Document, verification: Document) -> list[str]:
     lines: list[str] = []
     names = allocation["domains"]
     for budget in sorted({int(run["budget_asked"]) for run in verification["runs"] if not run["grid"]}, reverse=True):
-        trained = shares_trained(verification["runs"], budget, allocation["costs"])
-        if PUBLISHED in trained and alike(trained[PUBLISHED], trained[ALLOCATED]):
-            del trained[ALLOCATED]
-        rows = {
+        trained = trained_there(verification, budget, allocation["costs"])
+        runs = {
             mixture: [run for run in verification["runs"] if (run["budget_asked"], run["mixture"]) == (budget, mixture)]
             for mixture in trained
         }
-        seeds = max(len(found) for found in rows.values())
-        lines += ["", f"measured at the held-out budget of {budget:,} samples, {seeds} seed{'s' * (seeds != 1)}"]
-        lines += ["  shares trained there"]
-        shown = {called(m, budget): [f"{shares[name]:.1%}" for name in names] for m, shares in trained.items()}
+        breaks = broken(allocation, budget)
+
+        def marked(mixture: str, budget: int = budget, breaks: Mapping[str, Any] = breaks) -> str:
+            return called(mixture, budget) + (" *" if mixture in breaks else "")
+
+        seeds = max(len(found) for found in runs.values())
+        title = f"measured at the held-out budget of {budget:,} samples, {seeds} seed{'s' * (seeds != 1)}"
+        title += "" if PUBLISHED in trained else "; no run there had the published shares"
+        lines += ["", *_filled(title), "  shares trained there"]
+        shown = {marked(m): [f"{shares[name]:.1%}" for name in names] for m, shares in trained.items()}
         lines += matrix(names, shown, indent=4)
         lines += ["  measured loss there, mean over the seeds"]
-        shown = {called(m, budget): [f"{_mean(found, name):.4f}" for name in names] for m, found in rows.items()}
+        shown = {marked(m): [f"{_mean(found, name):.4f}" for name in names] for m, found in runs.items()}
         lines += matrix(names, shown, indent=4)
         for at, mixture, rivals in subjects(verification):
             if at == budget and mixture in trained:
-                lines += _changes(mixture, budget, rivals, names)
+                lines += _changes(mixture, budget, {marked(name): found for name, found in rivals.items()}, names)
+        lines += _not_allowed({name: breaks[name] for name in trained if name in breaks}, budget)
     if not verification["runs"]:
         lines += ["", "nothing was measured: the spec holds out no budget (budgets.holdout)"]
     return lines
@@ -107,7 +137,7 @@ def _measured(allocation: Document, verification: Document) -> list[str]:
 
 def _changes(mixture: str, budget: int, rivals: Document, names: Sequence[str]) -> list[str]:
     shown = {
-        f"against {kind}": [*(f"{found['domains'][name]['mean']:+.1%}" for name in names), _interval(found["overall"])]
+        f"against {kind}": [*(signed(found["domains"][name]["mean"]) for name in names), cell(found["overall"])]
         for kind, found in rivals.items()
     }
     what = f"measured change of the loss to {called(mixture, budget)}, and of the objective (95 % interval)"
@@ -117,12 +147,6 @@ def _changes(mixture: str, budget: int, rivals: Document, names: Sequence[str]) 
 
 def _mean(rows: Sequence[Document], name: str) -> float:
     return sum(row["losses"][name] for row in rows) / len(rows)
-
-
-def _interval(found: Document) -> str:
-    if found["low"] is None:
-        return f"{found['mean']:+.1%} (one seed)"
-    return f"{found['mean']:+.1%} ({found['low']:+.1%} to {found['high']:+.1%})"
 
 
 def _meaning(verification: Document) -> list[str]:

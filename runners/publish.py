@@ -17,7 +17,7 @@ from mixlang.plan.build import Plan
 from mixlang.plan.design import whole_mixture
 from mixlang.plan.workspace import Study, Workspace
 from mixlang.registry import Mixture, Registry
-from mixlang.registry.measured import headline_change
+from mixlang.registry.measured import doubts
 from mixlang.registry.provenance import code_state, environment, git_state, hardware, hashes
 from mixlang.report.page import render_report
 from mixlang.spec.presets import resolved
@@ -89,30 +89,6 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
 def content_of(core: dict[str, Any], laws: Any, losses: str, problem: Any) -> str:
     """The hash of what a version says, whatever its number and date: equal hashes are one result."""
     return digest({"core": core, "laws": laws, "losses": losses, "problem": problem})
-
-
-def doubts(verified: dict[str, Any] | None) -> str:
-    """Why a mixture is published as a candidate, for a person to vouch for; empty where its measurements speak for it.
-
-    They do where, at the largest held-out budget at which its own shares were trained, it is shown to be better than
-    proportional sampling (or, without that, than the first rival) and is shown to be worse than no rival; with one seed
-    the mean has to do.
-    """
-    found = headline_change(verified)
-    if found is None:
-        return "nothing was measured at a held-out budget"
-    if not found.own:
-        return "its shares were not trained at a held-out budget, only those solved for the held-out budgets"
-    lost = [
-        kind
-        for kind, change in found.changes.items()
-        if (change["mean"] if change["low"] is None else change["low"]) > 0
-    ]
-    if lost:
-        return f"at {found.budget:,} it was measured to be worse than {', '.join(lost)}"
-    change = found.changes[found.usual]
-    shown = (change["mean"] if change["high"] is None else change["high"]) < 0
-    return "" if shown else f"at {found.budget:,} no gain over {found.usual} was shown"
 
 
 def _lineage(registry: Registry, name: str, previous: list[int], laws: Any) -> dict[str, Any]:

@@ -334,7 +334,8 @@ def publish(context: Context) -> None:
     """A new version in the registry, unless nothing has changed."""
     from mixlang.registry import Registry
     from mixlang.registry.artifacts import tag_command
-    from runners.publish import doubts, publish_study
+    from mixlang.registry.measured import doubts
+    from runners.publish import publish_study
 
     if not _shown_at_the_end():
         for line in left_out(context.workspace, [context.study]):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixlang.laws import Fit
+from mixlang.names import published_budgets
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.design import whole_mixture
 from mixlang.verify import VERSION, Rival, agreement, improvement, regret, verdict
@@ -54,11 +55,9 @@ def trials(plan: Plan, allocation: Mapping[str, Any], settings: Mapping[str, Any
     return found
 
 
-def published_at(allocation: Mapping[str, Any], settings: Mapping[str, Any]) -> set[int]:
+def published_at(allocation: Mapping[str, Any], settings: Mapping[str, Any]) -> list[int]:
     """The holdout budgets at which the published shares are trained."""
-    budgets = {int(budget) for budget in allocation["holdout"]}
-    chosen = {"largest": {max(budgets, default=0)}, "all": budgets, "none": set()}[settings["published"]]
-    return chosen & budgets
+    return published_budgets(settings["published"], [int(budget) for budget in allocation["holdout"]])
 
 
 def verification(

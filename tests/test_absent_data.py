@@ -1,6 +1,7 @@
 """A clone without the data: whatever needs only committed results goes on; what needs the files says so."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -58,7 +59,7 @@ def test_nothing_is_asked_of_the_data_where_nothing_is_trained(clone):
     done = mixlang("run", "specs/small.yaml", cwd=clone)
     assert "${data_root} is not defined: what an earlier scan found is used as it is" in done.stderr
     assert "trained" not in done.stderr
-    assert "small@v1: train on these shares" in done.stdout
+    assert re.search(r"small@v1: (train on these shares|the published shares)", done.stdout)
     assert git("status", "--porcelain", "--", "build/small/plan.json", "registry", cwd=clone) == ""
     assert "scan" not in dvc("status", cwd=clone).stdout
 

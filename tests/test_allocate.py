@@ -528,6 +528,9 @@ def test_differences_below_seed_noise_are_marked(fit):
     noisy = replace(fit, laws=tuple(replace(law, noise=0.5) for law in fit.laws))
     found = answer(noisy, settings_of(), 6000, ["uniform"], uncertain=False)
     assert found["baselines"]["uniform"]["within_noise"] == list(NAMES)
+    once = replace(fit, laws=tuple(replace(law, noise=float("nan")) for law in fit.laws))
+    found = answer(once, settings_of(), 6000, ["uniform"], uncertain=False)["baselines"]["uniform"]
+    assert (found["within_noise"], found["noise_unknown"]) == ([], list(NAMES))
 
 
 def test_elasticities_agree_with_differences(fit, whole):

@@ -8,10 +8,15 @@ import pytest
 from conftest import ROOT, mixlang
 
 from mixlang.registry import Registry
-from mixlang.registry.measured import headline_change
+from mixlang.registry.measured import doubts, headline_change
 from mixlang.registry.summary import evidence, evidence_in_words
+from mixlang.report.answer import answer_section
+from mixlang.report.results import Results
+from mixlang.report.verification import verification_section
+from mixlang.verify import verdict
 from mixlang.verify.measured import shares_trained
-from runners.outcome import _measured, _rivals
+from mixlang.words import between, signed
+from runners.outcome import _measured, _mixture, _rivals
 
 
 def read(root, name):
@@ -74,8 +79,65 @@ def test_each_block_of_measurements_names_budget_mixtures_and_shares(allocation,
     for mixture, key in (("published shares", "published"), ("solved for 1,280", "improvements")):
         (line,) = rows(lines, f"measured change of the loss to {mixture}").values()
         found = changed[key]["1280"]["proportional"]
-        assert line[:2] == [f"{found['domains'][name]['mean']:+.1%}" for name in ("ct", "mri")]
-        assert line[2] == f"{found['overall']['mean']:+.1%}"
+        assert line[:2] == [signed(found["domains"][name]["mean"]) for name in ("ct", "mri")]
+        assert line[2] == signed(found["overall"]["mean"])
+
+
+def test_a_rival_that_breaks_a_constraint_at_the_held_out_budget_is_marked_wherever_it_was_measured(
+    allocation, verification, finished
+):
+    solved, broken = json.loads(json.dumps(allocation)), "mri 40.0% is above its cap of 10.0%"
+    solved["holdout"]["1280"]["baselines"]["proportional"] |= {"feasible": False, "breaks": [broken]}
+    lines = _measured(solved, verification)
+    text = " ".join(" ".join(lines).split())
+    assert "against proportional *" in text
+    assert "proportional *" in rows(lines, "shares trained there")
+    assert "proportional *" in rows(lines, "measured loss there")
+    assert f"* not allowed by the constraints at 1,280 samples - proportional: {broken}" in text
+    assert any(broken in found["says"] for found in verdict(verification, solved))
+    results = Results(finished / "build" / "small")
+    results.__dict__["allocation"] = solved
+    page = "".join(verification_section(results))
+    assert "against proportional *" in page
+    assert f"proportional: {broken}" in page
+    assert "the constraints do not allow" in "".join(answer_section(results))
+    assert "*" not in " ".join(_measured(allocation, verification))
+
+
+def test_a_held_out_budget_without_the_published_shares_says_so(allocation, verification):
+    fewer = json.loads(json.dumps(verification))
+    fewer["runs"] = [run for run in fewer["runs"] if run["mixture"] != "published"]
+    fewer["published"] = {}
+    text = " ".join(" ".join(_measured(allocation, fewer)).split())
+    assert "2 seeds; no run there had the published shares" in text
+
+
+def test_shares_without_a_shown_gain_are_not_told_to_be_trained_on(allocation):
+    gain = [{"about": "gain", "finding": "none", "says": ""}]
+    (line, *_) = _mixture("small@v1", allocation["target"], [])
+    assert line.startswith("small@v1: train on these shares of 2,000 samples")
+    text = " ".join(_mixture("small@v1", allocation["target"], gain))
+    assert "train on" not in text
+    assert "small@v1: the published shares of 2,000 samples, the optimum under the laws; no gain over" in " ".join(
+        text.split()
+    )
+
+
+def test_show_says_why_a_version_is_a_candidate_and_what_its_names_mean(finished):
+    mixture = Registry(finished / "registry").get("small@v1")
+    shown = " ".join(mixlang("registry", "show", "small", cwd=finished).stdout.split())
+    why = doubts(mixture.facts["verified"])
+    assert (f"a candidate, for somebody to decide on: {why}" in shown) == (mixture.status == "candidate")
+    assert why or mixture.status == "published"
+    assert (
+        "objective (weighted_loss): the weighted mean of the relative losses, equal weights; lower is better" in shown
+    )
+    assert "proportional: in proportion to the training volumes of each domain" in shown
+    assert "solver: optimal" in shown
+    assert "nothing of whether the laws are right" in shown
+    found = evidence(mixture)["compared"]["proportional"]
+    low, high = found["interval"]
+    assert f"proportional {signed(-found['gain'])} {signed(-found['corrected'])} {between(-high, -low)}" in shown
 
 
 def test_rivals_at_the_target_are_called_predicted_and_those_not_allowed_are_marked(allocation):
@@ -92,9 +154,9 @@ def test_rivals_at_the_target_are_called_predicted_and_those_not_allowed_are_mar
 
 def test_what_run_prints_is_measured_with_the_published_shares(finished):
     said = (Path(finished).parent / "said").read_text()
-    assert "small@v1: train on these shares of 2,000 samples" in said
+    assert re.search(r"small@v1: (train on these shares|the published shares) of 2,000 samples", said)
     assert "measured at the held-out budget of 1,280 samples, 2 seeds" in said
-    assert "Measured at 1,280 samples, the published shares: ct" in " ".join(said.split())
+    assert "Trained at 1,280 samples with the published shares (solved for 2,000 samples): ct" in " ".join(said.split())
     assert max(map(len, said.partition("\nreport:")[0].splitlines())) <= 80
 
 
@@ -124,4 +186,4 @@ def test_a_version_of_before_published_shares_were_measured_is_read_and_verified
     assert "not with these shares but with those solved for that budget" in shown
     runs = json.loads((mixture.folder / "verification.json").read_text())["runs"]
     trained = shares_trained(runs, 49152, dict.fromkeys(mixture.shares, 1.0))["allocated"]
-    assert f"shares of those runs: ct_head {trained['ct_head']:.1%}" in shown
+    assert f"shares of those runs: ct_head {100 * trained['ct_head']:.1f} %" in shown

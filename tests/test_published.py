@@ -17,9 +17,10 @@ from mixlang.files import digest
 from mixlang.plan.workspace import Workspace
 from mixlang.registry import Registry
 from mixlang.registry.manifest import damage, manifest_of
+from mixlang.registry.measured import doubts
 from runners.difference import compare, difference_in_words
 from runners.proof import check_version
-from runners.publish import content_of, doubts, summary
+from runners.publish import content_of, summary
 from runners.rerun import rerun
 
 

@@ -46,7 +46,8 @@ def answer(
     Returns:
         What `Allocation.as_dict` says, and `measure` (what an objective of measured losses takes: `minimize`, `weights`,
         `reference`), `baselines` (by name `shares`, `objective`, `predicted`, `feasible`, `breaks`: the constraints it
-        breaks, in words, and `within_noise`: losses whose difference to the allocation is smaller than their seed noise;
+        breaks, in words, `within_noise`: losses whose difference to the allocation is no larger than their noise between
+        seeds, and `noise_unknown`: those of which no run was repeated with another seed;
         one that breaks any has the nearest mixture that breaks none beside it, see `mixlang.rivals`), `intervals` (see
         `mixlang.allocate.uncertainty`), `structure` and `dropped` (see there) and, where points are given, `grid` (see
         there), and `binding`: a sentence for each constraint that holds the mixture back.
@@ -141,5 +142,6 @@ def _compared(problem: Problem, best: Allocation, shares: Floats, settings: Mapp
         "predicted": dict(zip(fit.names, predicted.tolist(), strict=True)),
         "feasible": problem.allows(shares),
         "breaks": violations(problem, shares, settings["constraints"]),
-        "within_noise": [name for name, small in zip(fit.names, change < np.nan_to_num(noise), strict=True) if small],
+        "within_noise": [name for name, small in zip(fit.names, change <= noise, strict=True) if small],
+        "noise_unknown": [name for name, value in zip(fit.names, noise, strict=True) if np.isnan(value)],
     }

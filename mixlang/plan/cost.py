@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from mixlang.names import published_budgets
 from mixlang.plan.build import Plan
 from mixlang.spec.schema import Spec
 
@@ -71,6 +72,6 @@ def held_out_work(spec: Spec) -> tuple[int, int]:
     verify, held = spec.verify, spec.budgets.holdout
     each = (1 + len(verify.baselines) + len(verify.mixtures)) * verify.seeds
     grid = verify.grid.count * verify.grid.seeds
-    published = {"largest": [max(held)], "all": held, "none": []}[verify.published]
+    published = published_budgets(verify.published, held)
     runs = each * len(held) + verify.seeds * len(published) + grid
     return runs, each * sum(held) + verify.seeds * sum(published) + grid * min(held)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mixlang.files import digest
-from mixlang.names import ALLOCATED, PUBLISHED, SCRATCH
+from mixlang.names import ALLOCATED, PUBLISHED, SCRATCH, published_budgets
 from mixlang.plan.manifest import DataManifest, VolumeRecord
 from mixlang.plan.split import order_key
 from mixlang.spec.marks import Path_
@@ -52,8 +52,7 @@ def downstream_settings(
 
 def solved_encoder(spec: Spec, budget: int | None) -> str:
     """Which solved mixture's encoder is compared by default: that of the published shares where runs have them."""
-    published = {"all": spec.budgets.holdout, "largest": [max(spec.budgets.holdout, default=None)], "none": []}
-    return PUBLISHED if budget in published[spec.verify.published] else ALLOCATED
+    return PUBLISHED if budget in published_budgets(spec.verify.published, spec.budgets.holdout) else ALLOCATED
 
 
 def _task(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mixlang.files import write_text
 from mixlang.registry.artifacts import ARTIFACTS, artifacts_text
 from mixlang.registry.measured import headline_change
+from mixlang.words import certainty, signed
 
 if TYPE_CHECKING:
     from mixlang.registry.store import Mixture, Registry
@@ -99,8 +100,6 @@ def verified_in_words(verified: Mapping[str, Any] | None) -> str:
     if found is None:
         return "not measured"
     change = found.changes[found.usual]
-    ends = "one seed"
-    if change["low"] is not None:
-        ends = f"95 % interval {100 * change['low']:+.1f} to {100 * change['high']:+.1f} %"
+    ends = certainty(change)
     whose = "with these shares" if found.own else "not with these shares but with those solved for that budget"
-    return f"{100 * change['mean']:+.1f} % ({ends}) against {found.usual} at {found.budget:,}, {whose}"
+    return f"{signed(change['mean'])} ({ends}) against {found.usual} at {found.budget:,}, {whose}"

@@ -39,3 +39,27 @@ def headline_change(verified: Mapping[str, Any] | None) -> Headline | None:
         return None
     budget = max(verified["change"], key=int)
     return Headline(int(budget), False, verified["change"][budget])
+
+
+def doubts(verified: Mapping[str, Any] | None) -> str:
+    """Why a mixture is published as a candidate, for a person to vouch for; empty where its measurements speak for it.
+
+    They do where, at the largest held-out budget at which its own shares were trained, it is shown to be better than
+    proportional sampling (or, without that, than the first rival) and is shown to be worse than no rival; with one seed
+    the mean has to do.
+    """
+    found = headline_change(verified)
+    if found is None:
+        return "nothing was measured at a held-out budget"
+    if not found.own:
+        return "its shares were not trained at a held-out budget, only those solved for the held-out budgets"
+    lost = [
+        kind
+        for kind, change in found.changes.items()
+        if (change["mean"] if change["low"] is None else change["low"]) > 0
+    ]
+    if lost:
+        return f"at {found.budget:,} it was measured to be worse than {', '.join(lost)}"
+    change = found.changes[found.usual]
+    shown = (change["mean"] if change["high"] is None else change["high"]) < 0
+    return "" if shown else f"at {found.budget:,} no gain over {found.usual} was shown"

@@ -8,27 +8,37 @@ from typing import Any
 
 from mixlang.files import read_json
 from mixlang.registry.index import verified_in_words
-from mixlang.registry.measured import headline_change
+from mixlang.registry.measured import doubts, headline_change
 from mixlang.registry.store import Mixture
-from mixlang.rivals import in_order
+from mixlang.rivals import defined, in_order, same
 from mixlang.terminal import line_width, matrix, table
+from mixlang.words import between, heading, listed, objective_in_words, signed
 
 
 def evidence(mixture: Mixture) -> dict[str, Any]:
     """How sure a mixture is, what it was compared with, on which data, by which code, and how to get it again.
 
     Returns:
-        `intervals` of the shares; `certificate`: status, gap and residual; `measured_shares`: those of the runs solved for
-        the largest held-out budget, None where there are none; `binding` and `dropped`: the constraints that hold the mixture
-        back and the domains it leaves with next to nothing, in sentences; `compared`: by baseline its shares, the constraints
-        it breaks, its predicted gain and the probability that the mixture is better; `roles`: hubs and islands in words;
-        `data`, `code`, `environment` and `reproduce` as recorded.
+        `verdict`: the findings of the verification; `held_out`: how many runs it had, their budgets, and how well the laws
+        predicted their losses (`r`, `mean_error`; None without runs); `objective`: what is minimised, in words; `candidate`:
+        why it is one, empty where it is none; `intervals` of the shares; `certificate`: status, gap and residual;
+        `measured_shares`: those of the runs solved for the largest held-out budget, None where there are none; `binding` and
+        `dropped`: the constraints that hold the mixture back and the domains it leaves with next to nothing, in sentences;
+        `compared`: by baseline its shares, the constraints it breaks, the predicted relative reduction of the objective from
+        it (`gain`, `corrected` for optimism, `interval` of the uncorrected one) and the `probability` that the mixture is
+        better; `roles`: hubs and islands in words; `data`, `code`, `environment` and `reproduce` as recorded.
     """
     target = read_json(mixture.folder / "certificate.json")["target"]
+    verification = read_json(mixture.folder / "verification.json")
+    relative_to = read_json(mixture.folder / "problem.json")["objective"]["relative_to"]
     origin = read_json(mixture.folder / "provenance.json")
     sure = target.get("intervals") or {}
     gains = sure.get("gains", {})
     return {
+        "verdict": verification.get("verdict", []),
+        "held_out": _held_out(verification),
+        "objective": objective_in_words(target["measure"], relative_to) if "measure" in target else "",
+        "candidate": doubts(mixture.facts["verified"]) if mixture.status == "candidate" else "",
         "intervals": sure.get("shares"),
         "level": sure.get("level"),
         "certificate": {key: target["certificate"][key] for key in ("status", "gap", "kkt_residual")},
@@ -41,6 +51,7 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
                 "breaks": found.get("breaks", []),
                 "gain": 1 - target["objective"] / found["objective"],
                 "corrected": gains.get(name, {}).get("corrected"),
+                "interval": gains.get(name, {}).get("interval"),
                 "probability": gains.get(name, {}).get("probability"),
             }
             for name, found in ((name, target["baselines"][name]) for name in in_order(target["baselines"]))
@@ -70,9 +81,11 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     lines = [f"{mixture.label}  {mixture.status}{names}  published {facts['published']}"]
     if facts.get("description"):
         lines.append(facts["description"])
-    lines += ["", f"train on these shares of {mixture.budget:,.0f} {mixture.unit}"]
+    if found["candidate"]:
+        lines += _wrapped(f"a candidate, for somebody to decide on: {found['candidate']}", "", "  ")
+    lines += ["", *_wrapped(heading(mixture.budget, mixture.unit, found["verdict"]), "", "  ")]
     sure = found["intervals"] or {}
-    head = ["domain", "share", "samples", *([f"{found['level']:.0%} interval of the share"] if sure else [])]
+    head = ["domain", "share", "samples", *([f"{found['level']:.0%} interval of the optimal share"] if sure else [])]
     rows = [
         [name, f"{share:.1%}", f"{mixture.amounts[name]:,}"]
         + ([f"{sure[name][0]:.1%} to {sure[name][1]:.1%}"] if sure else [])
@@ -110,44 +123,85 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
 def _sure(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     """What was measured, with which shares, and what the laws and the solver are worth."""
     verified, measured = mixture.facts["verified"], headline_change(mixture.facts["verified"])
-    lines = ["", "how sure", *_wrapped(f"measured change of the objective: {verified_in_words(verified)}")]
+    says = verified_in_words(verified)
+    lines = ["", "how sure", *_wrapped(f"measured change of the objective, negative is better: {says}")]
     if measured is not None and not measured.own:
-        lines += _wrapped(f"shares of those runs: {_listed(found['measured_shares'])}")
+        lines += _wrapped(f"shares of those runs: {listed(found['measured_shares'])}")
         seeds = measured.changes[measured.usual]["seeds"]
         lines += _wrapped(
             f"to measure the shares above: verify: {{published: largest}} in the spec, and run it again: {seeds} "
             f"run{'s' * (seeds != 1)} of {measured.budget:,} samples"
         )
     if verified:
-        r = verified["pearson_r"]
-        shown = "" if r is None else f"r = {r:.3f}, "
-        lines += _wrapped(
-            f"predictions of the laws: {shown}mean error {verified['mean_relative_error']:.1%}, on the losses of all held-out "
-            "runs"
-        )
+        held, known = found["held_out"], verified.get("pairs")
+        shown = "" if held["r"] is None else f"r of predicted and measured {held['r']:.3f}, "
+        which = f"the losses of the {held['runs']} held-out runs, of {_budgets(held['budgets'])} samples"
+        less = known is not None and known < verified["held_out"]
+        which += f" ({known} of {verified['held_out']}, where the laws say anything)" if less else ""
+        lines += _wrapped(f"predictions of the laws: {shown}mean relative error {held['mean_error']:.1%}, on {which}")
     proof = found["certificate"]
     lines += _wrapped(
-        f"optimality: {proof['status']}, at most {proof['gap']:.1e} of the objective from the optimum under its laws"
+        f"solver: {proof['status']}, at most {proof['gap']:.1e} of the objective from the optimum under its laws; that says "
+        "nothing of whether the laws are right"
     )
     lines += _wrapped(f"laws: {', '.join(f'{name} {law}' for name, law in mixture.facts['laws'].items())}")
     return lines + _told("what the held-out runs mean", (verified or {}).get("findings", []))
 
 
+def _budgets(budgets: Sequence[int]) -> str:
+    return ", ".join(f"{budget:,}" for budget in budgets)
+
+
 def _rivals(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     """The rivals at the version's own budget, where nothing was trained."""
-    rows, shares = [], {"published": [f"{share:.1%}" for share in mixture.shares.values()]}
+    rows, shares = [], {"published shares": [f"{share:.1%}" for share in mixture.shares.values()]}
     for name, rival in found["compared"].items():
         mark = " *" if rival["breaks"] else ""
-        sure = ["", ""] if rival["corrected"] is None else [_signed(rival["corrected"]), f"{rival['probability']:.0%}"]
-        rows.append([name + mark, _signed(rival["gain"]), *sure])
+        sure = ["", "", ""]
+        if rival["corrected"] is not None:
+            low, high = rival["interval"]
+            sure = [signed(-rival["corrected"]), between(-high, -low), f"{rival['probability']:.0%}"]
+        rows.append([name + mark, signed(-rival["gain"]), *sure])
         shares[name + mark] = [f"{rival['shares'][domain]:.1%}" for domain in mixture.shares]
     at = f"{mixture.budget:,.0f} {mixture.unit}"
-    title = f"objective compared with others at {at}, predicted by the laws; nothing was trained there"
+    title = (
+        f"change of the objective from others to the published shares at {at}, predicted by the laws; nothing was trained "
+        "there; negative is better"
+    )
     lines = ["", *_wrapped(title, "", "  ")]
-    lines += table(["rival", "gain over it", "less optimism", "probability of a gain"], rows)
+    level = "" if found["level"] is None else f"{found['level']:.0%} "
+    head = [
+        "rival",
+        "as fitted",
+        "corrected for optimism",
+        f"{level}interval as fitted",
+        "probability of a gain as fitted",
+    ]
+    lines += table(head, rows)
     lines += ["", "  their shares", *matrix(list(mixture.shares), shares)]
     broken = [f"{name}: {'; '.join(rival['breaks'])}" for name, rival in found["compared"].items() if rival["breaks"]]
-    return lines + _told("* not allowed by the constraints", broken)
+    lines += _told(f"* not allowed by the constraints at {at}", broken)
+    alike = same({"published shares": mixture.shares, **{n: rival["shares"] for n, rival in found["compared"].items()}})
+    corrected = (
+        "corrected for optimism: less what an optimum of noisy laws seems to gain by chance; it may be outside the interval, "
+        "which is of the change as fitted, from the bootstrap draws of the laws"
+    )
+    means = [found["objective"]] if found["objective"] else []
+    means += [*defined(found["compared"]), *(f"{says}, at {at}" for says in alike)]
+    return lines + _told("what these names mean", [*means, *([corrected] if found["level"] else [])])
+
+
+def _held_out(verification: Mapping[str, Any]) -> dict[str, Any]:
+    """The held-out runs, and how well their losses were predicted where the laws say anything."""
+    known: Mapping[str, Any] = {}
+    if verification["runs"]:
+        known = verification["agreement"].get("supported") or verification["agreement"]["pooled"]
+    return {
+        "runs": len(verification["runs"]),
+        "budgets": sorted({int(run["budget_asked"]) for run in verification["runs"]}),
+        "r": known.get("pearson_r"),
+        "mean_error": known.get("mean_relative_error"),
+    }
 
 
 def _measured_shares(mixture: Mixture) -> dict[str, float] | None:
@@ -162,17 +216,9 @@ def _measured_shares(mixture: Mixture) -> dict[str, float] | None:
     return {name: amount * costs[name] / total for name, amount in amounts.items()}
 
 
-def _signed(part: float) -> str:
-    return f"{round(part, 3) + 0.0:+.1%}"  # never a negative zero
-
-
 def _binding(item: Mapping[str, Any]) -> str:
     """A binding constraint of a version of before these were sentences."""
     return f"{item['domain']} is at its {item['why']} ({item['share']:.2%})"
-
-
-def _listed(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
 
 
 def _told(title: str, sentences: Sequence[str]) -> list[str]:

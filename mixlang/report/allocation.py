@@ -8,15 +8,18 @@ from typing import Any
 from mixlang.report.parts import percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart, share_bars
-from mixlang.rivals import in_order
+from mixlang.rivals import defined, in_order, same
+from mixlang.words import between, objective_in_words, signed
+
+_OURS = "published shares"
 
 
 def allocation_section(results: Results) -> list[str]:
     """Bars and a table of the mixture beside the baselines."""
     target = results.allocation["target"]
     rivals = {name: target["baselines"][name] for name in in_order(target["baselines"])}
-    mixtures = {"published": target["shares"]} | {kind: found["shares"] for kind, found in rivals.items()}
-    rows = [["published", f"{target['objective']:.4f}", *percent(target["shares"], results.domains)]]
+    mixtures = {_OURS: target["shares"]} | {kind: found["shares"] for kind, found in rivals.items()}
+    rows = [[_OURS, f"{target['objective']:.4f}", *percent(target["shares"], results.domains)]]
     rows += [
         [
             kind + ("" if found["feasible"] else " *"),
@@ -27,21 +30,29 @@ def allocation_section(results: Results) -> list[str]:
     ]
     sure = target["intervals"]
     if sure:
-        ranges = [f"{low:.0%} to {high:.0%}" for low, high in (sure["shares"][name] for name in results.domains)]
-        rows.insert(1, [f"published, {sure['level']:.0%} interval", "", *ranges])
+        ranges = [f"{low:.1%} to {high:.1%}" for low, high in (sure["shares"][name] for name in results.domains)]
+        rows.insert(1, [f"{sure['level']:.0%} interval of the optimal shares", "", *ranges])
     parts = [
         "<h2>Allocation</h2>",
         results.key(),
         f"<figure>{share_bars('Shares of the budget', mixtures, results.domains, 'Shares by mixture')}</figure>",
         table(["mixture", "predicted objective", *results.domains], rows),
         soft(
-            f"Everything here is predicted by the laws for {target['budget']:,.0f} samples, where nothing was trained. The "
-            "objective is relative: 1 is its reference. Lower is better. best_observed is the mixture among the "
-            "probe runs with the lowest predicted objective, no_transfer the optimum of laws of own data only."
+            f"Everything here is predicted by the laws for {target['budget']:,.0f} samples, where nothing was trained; lower is "
+            "better. What the names mean:"
         ),
+        _names(results, mixtures),
         *_not_allowed(target),
     ]
     return parts + (_gains(results, sure) if sure else []) + _path(results)
+
+
+def _names(results: Results, mixtures: dict[str, dict[str, float]]) -> str:
+    """What the objective and each rival is."""
+    measure, relative_to = results.allocation["target"]["measure"], results.problem["objective"]["relative_to"]
+    at = f"at {results.allocation['target']['budget']:,.0f} samples"
+    says = [objective_in_words(measure, relative_to), *defined(mixtures), *(f"{text}, {at}" for text in same(mixtures))]
+    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in says)}</ul>"
 
 
 def _not_allowed(target: dict[str, Any]) -> list[str]:
@@ -52,32 +63,49 @@ def _not_allowed(target: dict[str, Any]) -> list[str]:
     items = "".join(f"<li>{escape(name)}: {escape('; '.join(breaks))}</li>" for name, breaks in broken.items())
     return [
         soft(
-            "* not allowed by the constraints; the row below each is the nearest mixture that is (the one with the smallest KL "
-            "divergence from it):"
+            f"* not allowed by the constraints at {target['budget']:,.0f} samples; the row below each is the nearest "
+            "mixture that is:"
         ),
         f"<ul>{items}</ul>",
     ]
 
 
 def _gains(results: Results, sure: dict[str, Any]) -> list[str]:
+    """Predicted changes of the objective from the rivals to the published shares; negative is better."""
+    baselines = results.allocation["target"]["baselines"]
     rows = [
         [
-            name,
-            f"{gain['apparent']:+.1%}",
-            f"{gain['corrected']:+.1%}",
-            f"{gain['interval'][0]:+.1%} to {gain['interval'][1]:+.1%}",
+            name + ("" if baselines[name]["feasible"] else " *"),
+            signed(-gain["apparent"]),
+            signed(-gain["corrected"]),
+            between(-gain["interval"][1], -gain["interval"][0]),
             f"{gain['probability']:.0%}",
-            ", ".join(results.allocation["target"]["baselines"][name]["within_noise"]) or "none",
+            _noise(baselines[name]),
         ]
         for name, gain in sure["gains"].items()
     ]
-    head = ["predicted gain over", "apparent", "corrected", f"{sure['level']:.0%} interval", "probability"]
+    head = [
+        "predicted change of the objective from",
+        "as fitted",
+        "corrected for optimism",
+        f"{sure['level']:.0%} interval as fitted",
+        "probability of a gain as fitted",
+        "losses within the noise between seeds",
+    ]
     note = (
-        f"From {sure['draws']} bootstrap draws of the laws. Corrected: less what an optimum of noisy laws flatters "
-        "itself by. Probability: how often the allocation is better under a draw. The last column names losses whose "
-        "predicted difference is smaller than the noise between seeds."
+        f"To the published shares at {results.allocation['target']['budget']:,.0f} samples; negative is better. Corrected: less "
+        "what an optimum of noisy laws seems to gain by chance. Interval and probability are of the change as fitted, from "
+        f"{sure['draws']} bootstrap draws of the laws, so the corrected change may be outside. The last column names losses "
+        "whose predicted difference is no larger than the noise between seeds, as estimated from repeated probe runs."
     )
-    return [table([*head, "within seed noise"], rows), soft(note)]
+    return [table(head, rows), soft(note)]
+
+
+def _noise(rival: dict[str, Any]) -> str:
+    """The losses that do not differ by more than their noise; of some the noise may not be known."""
+    unknown = rival.get("noise_unknown", [])
+    found = [", ".join(rival["within_noise"]) or ("none" if not unknown else "")]
+    return "; ".join([*filter(None, found), *([f"not known of {', '.join(unknown)}"] if unknown else [])])
 
 
 def _path(results: Results) -> list[str]:

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from mixlang.report.results import Results
-from mixlang.verify.measured import PUBLISHED, alike, listed, shares_trained, subjects
+from mixlang.verify.measured import PUBLISHED, alike, broken, shares_trained, subjects
+from mixlang.verify.verdict import finding
+from mixlang.words import certainty, heading, listed, signed
+
+_TOLD = ("proportional", "uniform")
+"""Rivals that the head of the report tells of; the section on verification has the others."""
+
+_WORDS = {"better": "better", "worse": "worse", "open": "no difference shown"}
 
 
 def answer_section(results: Results) -> list[str]:
     """The mixture, what holds it back, and the gain: predicted for the target, measured at held-out budgets."""
     target = results.allocation["target"]
+    verdict = results.verification.get("verdict", [])
     mixture = ", ".join(f"{escape(name)} <b>{target['shares'][name]:.1%}</b>" for name in results.domains)
-    gain = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
-    sure = (target["intervals"] or {}).get("gains", {}).get("proportional")
-    odds = f", with a probability of {sure['probability']:.0%} of being below it" if sure else ""
-    nothing = [found["says"] for found in results.verification.get("verdict", []) if found["about"] == "gain"]
+    nothing = [found["says"] for found in verdict if found["about"] == "gain"]
+    says = heading(target["budget"], "samples", verdict)
     text = [
         "<h2>Answer</h2>",
         *(f'<p class="lead"><b>{escape(says)}</b></p>' for says in nothing),
-        f'<p class="lead">For a budget of {target["budget"]:,.0f} samples train on {mixture}. The laws predict an '
-        f"objective {abs(gain):.1%} {'below' if gain >= 0 else 'above'} proportional sampling at that budget{odds}.</p>",
+        f'<p class="lead">{says[0].upper()}{says[1:]}: {mixture}. {_predicted(target)}</p>',
         *_measured(results),
     ]
     held = [*target.get("binding", []), *(target.get("dropped") or {}).get("says", [])]
     if held:
         text.append(f"<ul>{''.join(f'<li>{escape(says)}</li>' for says in held)}</ul>")
     return text
+
+
+def _predicted(target: Mapping[str, Any]) -> str:
+    """The predicted change of the objective from proportional and uniform sampling, at the target."""
+    gains = (target["intervals"] or {}).get("gains", {})
+    found = []
+    for name in _TOLD:
+        if name not in target["baselines"]:
+            continue
+        rival, gain = target["baselines"][name], gains.get(name)
+        change = signed(target["objective"] / rival["objective"] - 1)
+        sure = f", {signed(-gain['corrected'])} corrected for optimism" if gain else ""
+        forbidden = ", which the constraints do not allow," if rival["breaks"] else ""
+        found.append(f"{change} from {name} sampling{forbidden}{sure}")
+    at = f"at {target['budget']:,.0f} samples, where nothing was trained"
+    return f"The laws predict a change of the objective of {'; '.join(found)}, {at} (negative is better)."
 
 
 def _measured(results: Results) -> list[str]:
@@ -39,16 +62,18 @@ def _measured(results: Results) -> list[str]:
         if any(at == budget and alike(trained, shares) for at, shares in told):
             continue
         told.append((budget, trained))
-        against = "proportional" if "proportional" in rivals else next(iter(rivals))
-        change = rivals[against]["overall"]
-        interval = "" if change["low"] is None else f" (95 % interval {change['low']:+.1%} to {change['high']:+.1%})"
-        word = "lower" if change["mean"] < 0 else "higher"
-        who = "with these shares" if mixture == PUBLISHED else f"with other shares, those solved for {budget:,} samples"
+        who = "the published shares" if mixture == PUBLISHED else f"other shares, those solved for {budget:,} samples"
         which = "" if mixture == PUBLISHED else f" ({escape(listed(trained))})"
+        names = [name for name in _TOLD if name in rivals] or list(rivals)[:1]
+        forbidden = broken(results.allocation, budget)
+        changes = [
+            f"<b>{signed(rivals[name]['overall']['mean'])}</b> from {escape(name)} sampling"
+            f"{', which the constraints do not allow' if name in forbidden else ''} ({_sure(rivals[name]['overall'])})"
+            for name in names
+        ]
         found.append(
-            f'<p class="lead">Measured at the held-out budget of {budget:,} samples over {change["seeds"]} '
-            f"seed{'s' * (change['seeds'] != 1)} {who}{which}: the objective is <b>{abs(change['mean']):.1%} {word}</b> than "
-            f"with {escape(against)}{interval}.</p>"
+            f'<p class="lead">Measured at the held-out budget of {budget:,} samples with {who}{which}: the objective changes by '
+            f"{', by '.join(changes)}.</p>"
         )
     unmeasured = [
         says["says"]
@@ -56,3 +81,8 @@ def _measured(results: Results) -> list[str]:
         if (says["about"], says["finding"]) == ("shares", "open")
     ]
     return [*(f'<p class="lead"><b>{escape(says)}</b></p>' for says in unmeasured), *found]
+
+
+def _sure(change: Mapping[str, Any]) -> str:
+    words = "not known whether that is more than noise" if change["low"] is None else _WORDS[finding(change)]
+    return f"{certainty(change)}: {words}"

@@ -13,8 +13,8 @@ def curves_section(results: Results) -> list[str]:
     """Loss against budget, a chart for each evaluated domain, a series for each training domain."""
     charts = [f"<figure>{_curve(results, index, name)}</figure>" for index, name in enumerate(results.domains)]
     note = (
-        "Held-out loss of single-domain runs, a point a run, by training domain; lines join seed means. The thin solid line "
-        "is the fitted law for the domain's own data, the band its 90 % interval."
+        "Validation loss of the probe runs on one domain alone, a point a run, by training domain; lines join seed "
+        "means. The thin solid line is the fitted law for the domain's own data, the band its 90 % interval."
     )
     return [
         "<h2>Loss curves</h2>",
@@ -31,9 +31,9 @@ def _curve(results: Results, index: int, name: str) -> str:
     if not losses:
         budgets = [run["budget"] for run in results.runs]
         losses = [run["losses"][name] for run in results.runs]
-    alt = f"Held-out loss on {name} against samples, by training domain, both axes logarithmic"
+    alt = f"Validation loss on {name} against samples, by training domain, both axes logarithmic"
     ranges = (min(budgets), max(budgets)), (min(losses), max(losses))
-    chart = Chart(f"loss on {name}", alt, *ranges, "samples seen", "held-out loss")
+    chart = Chart(f"loss on {name}", alt, *ranges, "samples seen", "validation loss")
     _law(results, index, name, chart, (min(budgets), max(budgets)))
     for number, (source, found) in enumerate(series.items()):
         chart.points([budget for budget, _ in found], [loss for _, loss in found], number, name=source)

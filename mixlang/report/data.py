@@ -17,6 +17,9 @@ from mixlang.report.svg import histogram
 _BINS = 16
 """Bins of the histogram of voxel sizes."""
 
+_FEW = 5
+"""Validation subjects below which the report says that they are few."""
+
 _SHOWN = 50
 """Files set aside that are listed; the rest is counted by reason."""
 
@@ -25,7 +28,7 @@ def data_section(results: Results) -> list[str]:
     """What it was trained on, and what was set aside."""
     amounts = results.allocation["target"]["amounts"]
     parts = describe_data(results.data, results.statistics, results.problem["available"], amounts, results.domains)
-    return [*parts, *_weights(results)]
+    return [*parts, *_sides(results), *_weights(results)]
 
 
 def describe_data(
@@ -62,6 +65,30 @@ def describe_data(
     for index, name in enumerate(domains):
         parts += _domain(name, data[name], statistics[name], index)
     return parts + _set_aside(data)
+
+
+def _sides(results: Results) -> list[str]:
+    """How many volumes and subjects each domain is trained on, and how many its loss is measured on."""
+    plan = results.read("plan.json")
+    crops = plan["training"]["evaluation"]["crops"]
+    rows, few = [], []
+    for name in results.domains:
+        subjects = {item["content"]: item["subject"] for item in results.data[name]["volumes"]}
+        row = [name]
+        for side in ("train", "validation"):
+            keys = plan["domains"][name][side]
+            whose = {subjects.get(plan["volumes"][key]["content"], key) for key in keys}
+            row += [f"{len(keys):,}", f"{len(whose):,}"]
+        rows.append([*row, f"{crops * len(plan['domains'][name]['validation']):,}"])
+        if len(whose) < _FEW:
+            few.append(f"{name} ({len(whose)})")
+    head = ["domain", "training volumes", "training subjects", "validation volumes", "validation subjects"]
+    note = (
+        "A subject is on one side only. Every loss in this report is measured on the same validation crops. The volumes set "
+        "aside above are in neither."
+    )
+    note += f" Losses of few subjects say little about others: {escape(', '.join(few))}." if few else ""
+    return ["<h3>Training and validation</h3>", table([*head, "validation crops"], rows), soft(note)]
 
 
 def _weights(results: Results) -> list[str]:

@@ -24,11 +24,19 @@ def laws_section(results: Results) -> list[str]:
         ]
         for law in laws
     ]
-    parts = ["<h2>Laws</h2>", table(["domain", "law", "fit error", "seed noise", "rows", "set aside"], rows)]
+    budgets = ", ".join(f"{budget:,}" for budget in sorted({int(run["budget"]) for run in results.runs}))
+    parts = [
+        "<h2>Laws</h2>",
+        soft(
+            f"Fitted to the {len(results.runs)} probe runs, of {budgets} samples; the held-out runs are not among them."
+        ),
+        table(["domain", "law", "fit error", "noise between seeds", "probe runs used", "set aside"], rows),
+    ]
     parts.append(
         soft(
-            "Rows are set aside for a domain when the run had learned no more than the mean intensity, and those of runs on "
-            "other domains alone where mixtures are predicted better without them; the notes say how many."
+            "Fit error: of the losses of the runs used. Runs are set aside for a domain when the run had learned no "
+            "more than the mean intensity, and those of runs on other domains alone where mixtures are "
+            "predicted better without them; the notes say how many."
         )
     )
     families = sorted({family for law in laws for family in law.scores})
@@ -36,7 +44,7 @@ def laws_section(results: Results) -> list[str]:
         scores = [
             [family, *(number(law.scores.get(family, {}).get("score"), ".1%") for law in laws)] for family in families
         ]
-        parts.append(table(["cross-validated error", *(law.name for law in laws)], scores))
+        parts.append(table(["cross-validated error on probe runs", *(law.name for law in laws)], scores))
         parts.append(
             soft(
                 "The mean of two errors: each mixture left out in turn, and the largest budget left out whole. The law with "

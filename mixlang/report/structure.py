@@ -10,7 +10,7 @@ from mixlang.report.results import Results
 
 
 def structure_section(results: Results) -> list[str]:
-    """Who helps whom at the allocated mixture: a graph, a sentence for each domain, a table."""
+    """Who helps whom at the published shares, by the laws: a graph, a sentence for each domain, a table."""
     found = results.allocation["target"].get("structure")
     if not found:
         return []
@@ -24,11 +24,11 @@ def structure_section(results: Results) -> list[str]:
     said = "".join(f"<li>{escape(entry['says'])}</li>" for entry in found["domains"].values())
     alt = "Directed graph of the domains: an arrow from a domain to each that its data help, wider where they help more"
     note = (
-        "An arrow's width and number: the part of the receiver's improvement that the giver's data bring at the "
-        f"allocated mixture; drawn from {LEAST:.0%} on, where the 90 % interval excludes zero. Double ring: "
-        "hub; dashed ring: island. Giving: the part of a domain's worth that goes to other domains' losses. Receiving: "
-        "the part of its own improvement that others' data bring. A hub gives more than half, an island gives and "
-        "receives less than a tenth, each with its whole 90 % interval."
+        f"By the laws, at the published shares of {results.allocation['target']['budget']:,.0f} samples. An arrow's width and "
+        f"number: the part of the receiver's improvement that the giver's data bring; drawn from {LEAST:.0%} on, where the "
+        "90 % interval excludes zero. Double ring: hub; dashed ring: island. Giving: the part of a domain's worth that goes "
+        "to other domains' losses. Receiving: the part of its own improvement that others' data bring. A hub gives more than "
+        "half, an island gives and receives less than a tenth, each with its whole 90 % interval."
     )
     return [
         "<h2>Hubs and islands</h2>",

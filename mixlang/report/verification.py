@@ -11,13 +11,14 @@ import numpy as np
 from mixlang.report.parts import number, percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart
-from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, called, shares_trained, subjects
+from mixlang.verify.measured import PUBLISHED, broken, called, subjects, trained_there
+from mixlang.words import cell, signed
 
 _MARKS = {
     "better": "better",
     "worse": "worse",
     "open": "not decided",
-    "none": "nothing to gain",
+    "none": "no gain shown",
     "held": "held",
     "missed": "missed",
     "note": "trained",
@@ -55,8 +56,22 @@ def _prediction(results: Results) -> list[str]:
         ]
         if found
     ]
-    head = ["held-out runs", "r", "ceiling", "rank r", "mean error", "bias", "50 %", "90 %", "spread", "seed noise"]
+    head = [
+        "losses of held-out runs",
+        "r",
+        "ceiling",
+        "rank r",
+        "mean error",
+        "bias",
+        "50 %",
+        "90 %",
+        "spread",
+        "seed noise",
+    ]
+    runs = results.verification["runs"]
+    budgets = ", ".join(f"{budget:,}" for budget in sorted({int(run["budget_asked"]) for run in runs}))
     note = (
+        f"Of the losses of the {len(runs)} held-out runs, of {budgets} samples. "
         "Pooled r flatters where domains differ in the scale of their loss, hence the rows by domain. Supported: the run "
         "had at least the smallest share of the domain that its law was fitted on; the rows by domain are of such runs. "
         "50 % and 90 %: the part of the losses inside prediction intervals of that level. Spread: between mixtures and "
@@ -79,7 +94,7 @@ def _agreement(name: str, found: dict[str, Any]) -> list[str]:
         number(found.get("ceiling"), ".3f"),
         number(found["spearman"], ".3f"),
         f"{found['mean_relative_error']:.1%}",
-        f"{found['bias']:+.1%}",
+        signed(found["bias"]),
         f"{found['coverage']['0.5']:.0%}",
         f"{found['coverage']['0.9']:.0%}",
         number(found.get("spread"), ".1%"),
@@ -102,21 +117,27 @@ def _scatter(results: Results) -> str:
 
 def _at_budget(results: Results, budget: int) -> list[str]:
     """What was trained at a budget: shares, measured losses, and the changes to each solved mixture."""
-    trained = shares_trained(results.verification["runs"], budget, results.allocation["costs"])
-    if PUBLISHED in trained and alike(trained[PUBLISHED], trained[ALLOCATED]):
-        del trained[ALLOCATED]
+    trained = trained_there(results.verification, budget, results.allocation["costs"])
+    breaks = broken(results.allocation, budget)
+    names = {mixture: called(mixture, budget) + (" *" if mixture in breaks else "") for mixture in trained}
+    losses = _losses(results, budget, list(trained))
     parts = [
         f"<h3>At {budget:,} samples</h3>",
+        *([] if PUBLISHED in trained else [soft("No run at this budget had the published shares.")]),
         table(
             ["shares trained", *results.domains],
-            ([called(mixture, budget), *percent(shares, results.domains)] for mixture, shares in trained.items()),
+            ([names[mixture], *percent(shares, results.domains)] for mixture, shares in trained.items()),
         ),
-        table(["measured loss", *results.domains], _losses(results, budget, list(trained))),
+        table(["measured loss", *results.domains], ([names[mixture], *found] for mixture, found in losses.items())),
         soft("Mean over seeds ± standard deviation between seeds."),
     ]
+    marked = {name: found for name, found in breaks.items() if name in trained}
+    if marked:
+        items = "".join(f"<li>{escape(name)}: {escape('; '.join(found))}</li>" for name, found in marked.items())
+        parts += [soft(f"* not allowed by the constraints at {budget:,} samples:"), f"<ul>{items}</ul>"]
     for at, mixture, rivals in subjects(results.verification):
         if at == budget and mixture in trained:
-            parts += _changes(results, called(mixture, budget), rivals)
+            parts += _changes(results, names[mixture], {names[name]: found for name, found in rivals.items()})
     return parts
 
 
@@ -125,15 +146,15 @@ def _changes(results: Results, ours: str, rivals: Mapping[str, Any]) -> list[str
     changes = [
         [
             f"{ours} against {name}",
-            *(_change(found["domains"][domain]) for domain in results.domains),
-            _change(found["overall"]),
+            *(cell(found["domains"][domain]) for domain in results.domains),
+            cell(found["overall"]),
         ]
         for name, found in rivals.items()
     ]
     above = [
         [
             f"{ours} against {name}",
-            *(_change(found["reducible"][domain]) if found["reducible"][domain] else "-" for domain in results.domains),
+            *(cell(found["reducible"][domain]) if found["reducible"][domain] else "-" for domain in results.domains),
         ]
         for name, found in rivals.items()
     ]
@@ -148,29 +169,32 @@ def _changes(results: Results, ours: str, rivals: Mapping[str, Any]) -> list[str
     return [
         table(["measured change of the loss", *results.domains, "objective"], changes),
         soft(
-            "Relative change from the rival to the mixture named first, paired by seed; negative is better. In brackets: 95 % "
-            "t-intervals over seeds, wide where seeds are few."
+            "Relative change from the rival to the mixture named first, the mean of the changes seed by seed; negative is "
+            "better. In brackets: 95 % t-intervals over seeds, wide where seeds are few."
         ),
-        table(["change of the reducible loss", *results.domains], above),
-        soft("The same of what is above the fitted irreducible loss; a dash where none was fitted or little is left."),
-        table(["times its samples", *results.domains, "objective"], needed),
+        table(["measured change of the loss above the fitted floor", *results.domains], above),
         soft(
-            "How many times its budget the rival would need, in its own proportions, to reach what the mixture named after it "
-            "measured, by the laws; below 1 where the rival is ahead, a dash beyond 1,000 and where the laws say nothing of the "
-            "rival."
+            "The same of what the measured losses are above the fitted irreducible loss; a dash where none was fitted or little "
+            "is left."
+        ),
+        table(["fitted: times its samples", *results.domains, "objective"], needed),
+        soft(
+            "By the laws, how many times its budget the rival would need, in its own proportions, for the measured change above; "
+            "below 1 where the rival is ahead. A dash: none within 1,000 times, or the laws say nothing of the rival."
         ),
     ]
 
 
-def _losses(results: Results, budget: int, mixtures: Sequence[str]) -> list[list[str]]:
+def _losses(results: Results, budget: int, mixtures: Sequence[str]) -> dict[str, list[str]]:
+    """By mixture, its measured loss on each domain."""
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in mixtures}
     for run in results.verification["runs"]:
         if run["budget_asked"] == budget and run["mixture"] in rows:
             rows[run["mixture"]].append(run["losses"])
-    return [
-        [called(mixture, budget), *(_spread([losses[name] for losses in found]) for name in results.domains)]
+    return {
+        mixture: [_spread([losses[name] for losses in found]) for name in results.domains]
         for mixture, found in rows.items()
-    ]
+    }
 
 
 def _grid(results: Results, budget: int, found: dict[str, Any]) -> list[str]:
@@ -197,12 +221,6 @@ def _grid(results: Results, budget: int, found: dict[str, Any]) -> list[str]:
 def _spread(values: Sequence[float]) -> str:
     mean = float(np.mean(values))
     return f"{mean:.4g}" if len(values) < 2 else f"{mean:.4g} ± {float(np.std(values, ddof=1)):.1g}"
-
-
-def _change(found: dict[str, Any]) -> str:
-    if found["low"] is None:
-        return f"{found['mean']:+.1%}"
-    return f"{found['mean']:+.1%} [{found['low']:+.1%}, {found['high']:+.1%}]"
 
 
 def _times(factor: float | None) -> str:

@@ -6,7 +6,16 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable
 
-from mixlang.names import ALLOCATED, BASELINES, FIXED_TOTAL, OWN_ENCODERS, OWN_MIXTURES, PUBLISHED, SCRATCH
+from mixlang.names import (
+    ALLOCATED,
+    BASELINES,
+    FIXED_TOTAL,
+    OWN_ENCODERS,
+    OWN_MIXTURES,
+    PUBLISHED,
+    SCRATCH,
+    published_budgets,
+)
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.feasibility import distinct_crops, infeasible
 from mixlang.spec.marks import Marked, Path_
@@ -405,7 +414,7 @@ def _baselines(spec: Spec, findings: _Findings) -> None:
 def _solved(spec: Spec) -> list[str]:
     """The solved mixtures of which runs at the downstream budget are trained."""
     held, budget = spec.budgets.holdout, spec.downstream.budget
-    trained = {"all": held, "largest": [max(held, default=0)], "none": []}[spec.verify.published]
+    trained = published_budgets(spec.verify.published, held)
     return [PUBLISHED, ALLOCATED] if (budget or max(held, default=0)) in trained else [ALLOCATED]
 
 

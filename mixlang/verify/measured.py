@@ -64,6 +64,17 @@ def alike(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
     return furthest(ours, theirs)[1] < _SAME
 
 
-def listed(shares: Mapping[str, float]) -> str:
-    """`ct 72.0 %, mri 28.0 %`."""
-    return ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+def broken(allocation: Mapping[str, Any], budget: int) -> dict[str, list[str]]:
+    """The rivals that break the constraints at a held-out budget, and which they break, in words."""
+    baselines = allocation["holdout"][str(budget)]["baselines"]
+    return {name: found["breaks"] for name, found in baselines.items() if found.get("breaks")}
+
+
+def trained_there(
+    verification: Mapping[str, Any], budget: int, costs: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """As `shares_trained`, without the mixture solved for the budget where it is the published one to a reader."""
+    found = shares_trained(verification["runs"], budget, costs)
+    if PUBLISHED in found and alike(found[PUBLISHED], found[ALLOCATED]):
+        del found[ALLOCATED]
+    return found

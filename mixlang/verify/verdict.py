@@ -1,16 +1,20 @@
-"""What the verification means, in sentences: better, worse or no difference shown, and whether there was anything to gain."""
+"""What the verification means, in sentences: better, worse or no difference shown, and whether any gain is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixlang.rivals import nearest_to
 from mixlang.verify.agreement import headline
-from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, furthest, listed, shares_trained, subjects
+from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, broken, furthest, shares_trained, subjects
+from mixlang.words import certainty, listed, signed
 
 _SMALL = 0.01
-"""Gains below this part of the objective are not worth a mixture of one's own."""
+"""Gains below this part of the objective are not worth another mixture than proportional sampling."""
+
+Subject = tuple[int, str, Mapping[str, Any]]
+"""A held-out budget, a solved mixture trained there, and the changes of its losses from its rivals."""
 
 
 def verdict(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -24,34 +28,57 @@ def verdict(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[
         held, missed, note) and `says`, a sentence.
     """
     found = []
+    told = _told(document, allocation)
     if _nothing_to_gain(document, allocation):
-        found.append({"about": "gain", "finding": "none", "says": _advice(allocation)})
-    told: list[tuple[int, Mapping[str, float]]] = []
+        found.append({"about": "gain", "finding": "none", "says": _advice(told, allocation)})
+    if not document["published"]:
+        found.append(_unmeasured(document))
+    for budget, mixture, rivals in told:
+        trained = shares_trained(document["runs"], budget, allocation["costs"])
+        found.append(_trained(budget, mixture, trained, allocation["target"]))
+        breaks = broken(allocation, budget)
+        found += [_against(budget, mixture, name, rivals[name], breaks.get(name, [])) for name in rivals]
+        found.append(_weakest(budget, mixture, rivals))
+    found += [_regret(int(budget), entry) for budget, entry in document["regret"].items()]
+    return [*found, _prediction(document)]
+
+
+def _told(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[Subject]:
+    """The solved mixtures that were measured, without one solved for a budget that is the published one to a reader."""
+    told: list[Subject] = []
+    seen: list[tuple[int, Mapping[str, float]]] = []
     for budget, mixture, rivals in subjects(document):
         trained = shares_trained(document["runs"], budget, allocation["costs"])[mixture]
-        if any(at == budget and alike(trained, shares) for at, shares in told):
-            continue  # the mixture solved for this budget is the published one
-        told.append((budget, trained))
-        found.append(_trained(budget, mixture, trained, allocation["target"]["shares"]))
-        found += [_against(budget, mixture, name, change) for name, change in rivals.items()]
-        found.append(_weakest(budget, mixture, rivals))
-    if not document["published"]:
-        found.insert(len(found) and found[0]["about"] == "gain", _unmeasured(document))
-    found += [_regret(int(budget), entry) for budget, entry in document["regret"].items()]
-    return [*found, _prediction(document["agreement"])]
+        if not any(at == budget and alike(trained, shares) for at, shares in seen):
+            seen.append((budget, trained))
+            told.append((budget, mixture, rivals))
+    return told
 
 
-def _trained(budget: int, mixture: str, trained: Mapping[str, float], published: Mapping[str, float]) -> dict[str, str]:
-    """With which shares the figures that follow were measured, and how far those are from the published ones."""
-    says = f"Measured at {budget:,} samples, {_named(mixture, budget)}: {listed(trained)}."
-    if mixture == ALLOCATED:
-        name, apart = furthest(trained, published)
-        says += (
-            f" These are not the published shares: {name} has {100 * published[name]:.1f} % there, {100 * apart:.1f} points "
-            "away."
-            if not alike(trained, published)
-            else " They are the published shares within half a point."
-        )
+def _trained(
+    budget: int, mixture: str, trained: Mapping[str, Mapping[str, float]], target: Mapping[str, Any]
+) -> dict[str, str]:
+    """With which shares the figures that follow were measured, and how far those are from the published ones.
+
+    Args:
+        trained: shares by mixture at this budget; target: the published solution.
+    """
+    ours, published = trained[mixture], target["shares"]
+    if mixture == PUBLISHED:
+        says = f"Trained at {budget:,} samples with the published shares (solved for {target['budget']:,.0f} samples): "
+        return {"about": "shares", "finding": "note", "says": f"{says}{listed(ours)}."}
+    says = f"Trained at {budget:,} samples with {_named(mixture, budget)}: {listed(ours)}."
+    if alike(ours, published):
+        says += " These are the published shares within half a point."
+        return {"about": "shares", "finding": "note", "says": says}
+    name, apart = furthest(published, ours)
+    way = "more" if published[name] > ours[name] else "less"
+    says += (
+        f" These are not the published shares: the published shares, which are for {target['budget']:,.0f} samples, have "
+        f"{name} {100 * published[name]:.1f} %, {100 * apart:.1f} points {way}."
+    )
+    if PUBLISHED not in trained:
+        says += f" No run of {budget:,} samples had the published shares."
     return {"about": "shares", "finding": "note", "says": says}
 
 
@@ -69,21 +96,31 @@ def _named(mixture: str, budget: int) -> str:
     return "the published shares" if mixture == PUBLISHED else f"the mixture solved for {budget:,} samples"
 
 
-def _advice(allocation: Mapping[str, Any]) -> str:
-    """What to train on where there is nothing to gain: proportional sampling, or what the constraints leave of it."""
-    says = (
-        "There is nothing to gain here: neither the laws nor the measurements tell the solved mixture from proportional "
-        "sampling"
-    )
-    says += ", whose shares are inside the intervals of all optimal ones" if _within(allocation) else ""
+def _advice(told: Sequence[Subject], allocation: Mapping[str, Any]) -> str:
+    """What was measured and predicted where no gain is shown, and what to train on instead: proportional sampling, or what
+    the constraints leave of it."""
     target = allocation["target"]
-    proportional = target["baselines"]["proportional"]
-    if proportional["feasible"]:
-        return f"{says}. Train on what there is."
-    broken = "; ".join(proportional.get("breaks") or ["it breaks the constraints"])
-    says += f". At {target['budget']:,.0f} samples proportional sampling is not allowed, though: {broken}."
+    rival = target["baselines"]["proportional"]
+    measured = [
+        f"{signed(rivals['proportional']['overall']['mean'])} for {_named(mixture, budget)}, trained on {budget:,} "
+        f"({certainty(rivals['proportional']['overall'])})"
+        for budget, mixture, rivals in told
+    ]
+    predicted = f"{signed(target['objective'] / rival['objective'] - 1)}"
+    gains = (target.get("intervals") or {}).get("gains")
+    predicted += f", {signed(-gains['proportional']['corrected'])} corrected for optimism" if gains else ""
+    says = (
+        "No gain over proportional sampling is shown. Change of the objective from proportional sampling, negative is better: "
+        f"measured {'; '.join(measured)}; predicted by the laws {predicted}, for the published shares at "
+        f"{target['budget']:,.0f} samples."
+    )
+    where = ", inside the 90 % intervals of all optimal shares" if _within(allocation) else ""
+    if rival["feasible"]:
+        return f"{says} Train on proportional shares: {listed(rival['shares'])}{where}."
+    broken_by = "; ".join(rival.get("breaks") or ["it breaks the constraints"])
+    says += f" At {target['budget']:,.0f} samples proportional sampling is not allowed, though: {broken_by}."
     instead = target["baselines"].get(nearest_to("proportional"))
-    return says + (f" The nearest mixture that is: {listed(instead['shares'])}." if instead else "")
+    return says + (f" Train on the nearest mixture that is: {listed(instead['shares'])}." if instead else "")
 
 
 def _nothing_to_gain(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> bool:
@@ -113,21 +150,26 @@ def finding(change: Mapping[str, Any]) -> str:
     return "better" if change["high"] < 0 else "worse" if change["low"] > 0 else "open"
 
 
-def _against(budget: int, mixture: str, name: str, change: Mapping[str, Any]) -> dict[str, str]:
+def _against(budget: int, mixture: str, name: str, change: Mapping[str, Any], breaks: Sequence[str]) -> dict[str, str]:
+    """The measured objective against one rival's.
+
+    Args:
+        breaks: the constraints that the rival breaks at this budget, in words.
+    """
     overall, kind = change["overall"], finding(change["overall"])
-    size = f"{abs(overall['mean']):.1%} {'below' if overall['mean'] < 0 else 'above'}"
-    words = {"better": "better", "worse": "worse", "open": "no difference shown"}
+    words = {"better": "better", "worse": "worse", "open": "no difference shown"}[kind]
     if overall["low"] is None:
-        sure = "one seed, so nobody knows whether that means anything"
-    else:
-        sure = f"95 % interval {overall['low']:+.1%} to {overall['high']:+.1%} over {overall['seeds']} seeds: {words[kind]}"
+        words = "not known whether that is more than noise"
     says = (
-        f"At {budget:,} samples the measured objective of {_named(mixture, budget)} is {size} that of {name} ({sure})."
+        f"At {budget:,} samples the measured objective of {_named(mixture, budget)} is {abs(overall['mean']):.1%} "
+        f"{'below' if overall['mean'] < 0 else 'above'} that of {name} ({certainty(overall)}: {words})."
     )
     times = change["data"]["objective"]
     if kind == "better" and times is not None:
         needed = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
         says += f" By the laws, {name} would need {needed} times the samples to reach it."
+    if breaks:
+        says += f" {name} is not allowed by the constraints at {budget:,} samples: {'; '.join(breaks)}."
     return {"about": "rival", "finding": kind, "says": says}
 
 
@@ -137,10 +179,9 @@ def _weakest(budget: int, mixture: str, rivals: Mapping[str, Any]) -> dict[str, 
     domains = rivals[rival]["domains"]
     name = max(domains, key=lambda item: domains[item]["mean"])
     change = domains[name]
-    sure = "" if change["low"] is None else f" (95 % interval {change['low']:+.1%} to {change['high']:+.1%})"
     says = (
-        f"The weakest domain of {_named(mixture, budget)} at {budget:,} samples is {name}: its measured loss changes by "
-        f"{change['mean']:+.1%}{sure} against {rival}."
+        f"The domain of {_named(mixture, budget)} that improved least against {rival} at {budget:,} samples is {name}: its "
+        f"measured loss changes by {signed(change['mean'])} ({certainty(change)})."
     )
     return {"about": "weakest", "finding": finding(change), "says": says}
 
@@ -149,25 +190,31 @@ def _regret(budget: int, entry: Mapping[str, Any]) -> dict[str, str]:
     count = len(entry["objectives"])
     says = (
         f"Of {count} mixtures trained at {budget:,} samples {_named(ALLOCATED, budget)} ranks {entry['rank']} by its measured "
-        "objective."
+        "objective (1 is the lowest)."
     )
     fair = entry["corrected"]
     if fair is None:
-        says += f" It is {entry['to_best']['mean']:+.1%} from the best other ({entry['best']}), with one seed."
+        says += f" It is {signed(entry['to_best']['mean'])} from the best other ({entry['best']}), with one seed."
         return {"about": "regret", "finding": "open", "says": says}
     kind = finding(fair)
-    words = {"better": "below it", "worse": "short of it", "open": "not told from it"}
+    words = {"better": "below it", "worse": "short of it", "open": "no difference shown"}
     says += (
-        f" Against the best of the others, chosen for each seed by the other seeds, its objective is {fair['mean']:+.1%} "
-        f"(95 % interval {fair['low']:+.1%} to {fair['high']:+.1%}; noise between seeds {entry['noise']:.1%}): {words[kind]}."
+        " Against the best of the others, chosen for each seed by the other seeds, its objective changes by "
+        f"{signed(fair['mean'])} ({certainty(fair)}; noise between seeds {entry['noise']:.1%}): {words[kind]}."
     )
     return {"about": "regret", "finding": kind, "says": says}
 
 
-def _prediction(agreement: Mapping[str, Any]) -> dict[str, str]:
+def _prediction(document: Mapping[str, Any]) -> dict[str, str]:
     """How well the laws predicted where they say anything, and how badly elsewhere."""
+    agreement = document["agreement"]
     pooled, known = agreement["pooled"], headline(agreement)
-    says = f"The laws predicted held-out losses with a mean relative error of {known['mean_relative_error']:.1%}"
+    budgets = sorted({int(run["budget_asked"]) for run in document["runs"]})
+    at = " and ".join(", ".join(f"{budget:,}" for budget in part) for part in (budgets[:-1], budgets[-1:]) if part)
+    says = (
+        f"The laws predicted the losses of the {len(document['runs'])} held-out runs, of {at} samples, with a mean relative "
+        f"error of {known['mean_relative_error']:.1%}"
+    )
     told = {
         name: found["pearson_r"]
         for name, entry in agreement["domains"].items()
@@ -175,13 +222,16 @@ def _prediction(agreement: Mapping[str, Any]) -> dict[str, str]:
     }
     if told and known["pearson_r"] is not None:
         least = min(told, key=lambda name: told[name])
-        says += f"; r is {known['pearson_r']:.3f} pooled, and within domains {told[least]:.3f} ({least}) or more"
+        says += (
+            f"; r of predicted and measured is {known['pearson_r']:.3f} pooled, and within domains at least {told[least]:.3f} "
+            f"({least})"
+        )
     covered = known["coverage"]["0.9"]
-    says += f". {covered:.0%} of the losses lie in their 90 % intervals."
+    says += f". {covered:.0%} of the losses are inside their 90 % prediction intervals."
     left = pooled["count"] - known["count"]
     if left:
         says += (
-            f" That is without {left} of {pooled['count']} pairs whose run had less of the domain than any that the law was "
+            f" That is without {left} of {pooled['count']} losses whose run had less of the domain than any that the law was "
             f"fitted on; with them the error is {pooled['mean_relative_error']:.1%}."
         )
     return {"about": "prediction", "finding": "held" if covered >= 0.8 else "missed", "says": says}

@@ -12,7 +12,8 @@ from mixlang.files import digest
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.locations import Locations
-from mixlang.verify.measured import called, listed
+from mixlang.verify.measured import called
+from mixlang.words import listed
 from runners.downstream.fits import Fit, execute, fits_of
 from runners.downstream.labels import prepare_labels
 from runners.downstream.summary import overall, summarise
