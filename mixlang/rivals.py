@@ -14,8 +14,8 @@ _MEANING = {
     "uniform": "the same share for every domain",
     "unimax": "the same share for every domain, but none above its repetition cap (Chung 2023)",
     "best_single": "all of the budget on the one domain that alone has the lowest predicted objective",
-    "best_observed": "of the mixtures of the probe runs, the one with the lowest predicted objective",
-    "no_transfer": "the optimum of laws that know no help from one domain to another",
+    "best_observed": "of the mixtures of the probe runs, the one with the lowest objective predicted for this budget",
+    "no_transfer": "the optimum of laws fitted without transfer between domains",
 }
 
 

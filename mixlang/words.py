@@ -17,16 +17,16 @@ def between(low: float, high: float) -> str:
 
 
 def certainty(change: Mapping[str, Any]) -> str:
-    """How sure a measured change is: its 95 % interval and seeds, or that the seeds are too few for one.
+    """How sure a measured change is: its 95 % interval and seeds.
 
     Args:
-        change: `low`, `high` (both None with one seed) and `seeds`, as of `mixlang.verify.statistics.paired`. Where an
-            interval reaches below -100 %, which no loss can, and holds zero, the seeds say nothing.
+        change: `low`, `high` (both None with one seed) and `seeds`, as of `mixlang.verify.statistics.paired`. An interval
+            that holds zero and reaches below -100 %, which no loss can, says nothing, and its ends are not told.
     """
     if change["low"] is None:
         return "one seed"
     if change["low"] < -1 and change["high"] >= 0:
-        return f"{change['seeds']} seeds, too few for an interval"
+        return f"95 % interval wider than ±100 % over {change['seeds']} seeds"
     return f"95 % interval {between(change['low'], change['high'])} over {change['seeds']} seeds"
 
 
@@ -35,7 +35,7 @@ def cell(change: Mapping[str, Any]) -> str:
     if change["low"] is None:
         return f"{signed(change['mean'])} (one seed)"
     if change["low"] < -1 and change["high"] >= 0:
-        return f"{signed(change['mean'])} (too few seeds)"
+        return f"{signed(change['mean'])} (wider than ±100 %)"
     return f"{signed(change['mean'])} ({between(change['low'], change['high'])})"
 
 
@@ -52,10 +52,45 @@ def heading(budget: float, unit: str, verdict: Sequence[Mapping[str, str]]) -> s
     """
     if any(finding["about"] == "gain" for finding in verdict):
         return (
-            f"the published shares of {budget:,.0f} {unit}, the optimum under the laws; no gain over proportional sampling is "
-            "shown, see below"
+            f"the published shares, solved for {budget:,.0f} {unit}: the optimum under the laws and the constraints, of which no "
+            "gain over proportional sampling is shown"
         )
     return f"train on these shares of {budget:,.0f} {unit}, the published shares"
+
+
+def gain_in_words(verdict: Sequence[Mapping[str, str]]) -> list[str]:
+    """What the verdict says and advises where no gain is shown; empty where one is, or nothing was measured."""
+    return [finding["says"] for finding in verdict if finding["about"] == "gain"]
+
+
+CHANGES = (
+    "measured change: of each seed's loss from the run of the one mixture to that of the other, averaged over the seeds; it is "
+    "not the ratio of the mean losses"
+)
+
+
+def intervals_in_words(level: float, draws: int) -> str:
+    """What the interval of an optimal share is."""
+    return (
+        f"{level:.0%} interval of the optimal share: where the optimum falls under {draws} bootstrap draws of the laws"
+    )
+
+
+OPTIMISM = (
+    "corrected for optimism: less what an optimum of noisy laws seems to gain by chance, estimated from the bootstrap draws; "
+    "the estimate can have either sign"
+)
+
+
+def fitted_to(budgets: Sequence[float], target: float) -> str:
+    """Which runs the laws were fitted to, and how far the target is beyond them.
+
+    Args:
+        budgets: of the probe runs, one a run.
+    """
+    says = f"laws fitted to {len(budgets)} probe runs of {min(budgets):,.0f} to {max(budgets):,.0f} samples"
+    beyond = target / max(budgets)
+    return says + (f", extrapolated to {beyond:.3g} times the largest" if beyond > 1.01 else "")
 
 
 def objective_in_words(measure: Mapping[str, Any], relative_to: str) -> str:
@@ -77,10 +112,11 @@ def objective_in_words(measure: Mapping[str, Any], relative_to: str) -> str:
     }[measure["minimize"]]
     reference = {
         "specialist": "what the laws predict where all of the budget is on that domain",
-        "proportional": "what the laws predict for proportional sampling at the same budget, whose predicted objective so is 1",
-        "uniform": "what the laws predict for uniform sampling at the same budget, whose predicted objective so is 1",
+        "proportional": "what the laws predict for proportional sampling at the same budget",
+        "uniform": "what the laws predict for uniform sampling at the same budget",
     }[relative_to]
+    one = "" if relative_to == "specialist" else ", whose predicted objective is therefore 1"
     return (
         f"objective ({measure['minimize']}): {formula}, {weighted}; lower is better. A relative loss is a loss divided by "
-        f"{reference}."
+        f"{reference}{one}."
     )

@@ -15,7 +15,17 @@ from mixlang.plan.workspace import Study, Workspace
 from mixlang.rivals import defined, in_order, same
 from mixlang.terminal import line_width, matrix, table
 from mixlang.verify.measured import PUBLISHED, broken, called, subjects, trained_there
-from mixlang.words import cell, heading, objective_in_words, signed
+from mixlang.words import (
+    CHANGES,
+    OPTIMISM,
+    cell,
+    fitted_to,
+    gain_in_words,
+    heading,
+    intervals_in_words,
+    objective_in_words,
+    signed,
+)
 
 Document = Mapping[str, Any]
 
@@ -30,12 +40,14 @@ def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:
     published = read_json(study.file("published.json"))
     label = f"{published['name']}@v{published['version']}"
     relative_to = read_json(study.file("settings/allocate.json"))["objective"]["relative_to"]
+    probe = [run["budget"] for run in read_json(study.file("runs.json"))["runs"]]
     for line in [
         "",
         *_mixture(label, allocation["target"], verification.get("verdict", [])),
         *_rivals(allocation["target"]),
-        *_named(allocation, relative_to),
+        *_named(allocation["target"], relative_to, probe),
         *_measured(allocation, verification),
+        *(_validated(read_json(study.file("plan.json"))["domains"]) if verification["runs"] else []),
         *_meaning(verification),
         *_tasks(read_json(study.file("downstream.json"))),
     ]:
@@ -54,6 +66,7 @@ def _mixture(label: str, target: Document, verdict: Sequence[Document]) -> list[
         ends = [f"{low:.1%} to {high:.1%}" for low, high in [sure["shares"][name]]] if sure else []
         rows.append([name, f"{share:.1%}", f"{target['amounts'][name]:,.0f}", *ends])
     lines = [*_filled(f"{label}: {heading(target['budget'], 'samples', verdict)}", further="  "), *table(head, rows)]
+    lines += [line for says in gain_in_words(verdict) for line in ["", *_filled(says)]]
     lines += _told("what holds this mixture back, by the laws", target.get("binding", []))
     return lines + _told("domains with next to nothing", (target.get("dropped") or {}).get("says", []))
 
@@ -87,17 +100,23 @@ def _not_allowed(breaks: Mapping[str, Sequence[str]], budget: float) -> list[str
     return _told(title, [f"{name}: {'; '.join(found)}" for name, found in breaks.items()])
 
 
-def _named(allocation: Document, relative_to: str) -> list[str]:
-    """What the objective and each rival is."""
-    target = allocation["target"]
+def _named(target: Document, relative_to: str, probe: Sequence[float]) -> list[str]:
+    """What the objective, each rival and each interval is.
+
+    Args:
+        probe: the budgets of the probe runs.
+    """
+    sure = target.get("intervals")
     rivals = in_order(target["baselines"])
     alike = same({called(PUBLISHED, 0): target["shares"], **{n: target["baselines"][n]["shares"] for n in rivals}})
     return _told(
         "what these names mean",
         [
+            fitted_to(probe, target["budget"]),
             objective_in_words(target["measure"], relative_to),
             *defined(rivals),
             *(f"{says}, at {target['budget']:,.0f} samples" for says in alike),
+            *([intervals_in_words(sure["level"], sure["draws"]), OPTIMISM] if sure else []),
         ],
     )
 
@@ -140,7 +159,7 @@ def _changes(mixture: str, budget: int, rivals: Document, names: Sequence[str]) 
         f"against {kind}": [*(signed(found["domains"][name]["mean"]) for name in names), cell(found["overall"])]
         for kind, found in rivals.items()
     }
-    what = f"measured change of the loss to {called(mixture, budget)}, and of the objective (95 % interval)"
+    what = f"measured change to {called(mixture, budget)}, of each loss and of the objective with its 95 % interval"
     lines = _filled(f"{what}; negative is better", "  ", "  ")
     return lines + matrix([*names, "objective"], shown, indent=4)
 
@@ -149,8 +168,15 @@ def _mean(rows: Sequence[Document], name: str) -> float:
     return sum(row["losses"][name] for row in rows) / len(rows)
 
 
+def _validated(domains: Document) -> list[str]:
+    """On what the losses were measured, and how the changes were taken."""
+    volumes = ", ".join(f"{name} {len(found['validation']):,}" for name, found in domains.items())
+    return ["", *_filled(f"losses are of the validation volumes: {volumes}; {CHANGES}")]
+
+
 def _meaning(verification: Document) -> list[str]:
-    return _told("what it means", [finding["says"] for finding in verification.get("verdict", [])])
+    """The findings; that no gain is shown was said at the top."""
+    return _told("what it means", [item["says"] for item in verification.get("verdict", []) if item["about"] != "gain"])
 
 
 def _tasks(document: Document) -> list[str]:

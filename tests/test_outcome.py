@@ -77,7 +77,7 @@ def test_each_block_of_measurements_names_budget_mixtures_and_shares(allocation,
         mine = [run["losses"] for run in changed["runs"] if run["mixture"] == mixture]
         assert losses[shown] == [f"{sum(loss[name] for loss in mine) / 2:.4f}" for name in ("ct", "mri")]
     for mixture, key in (("published shares", "published"), ("solved for 1,280", "improvements")):
-        (line,) = rows(lines, f"measured change of the loss to {mixture}").values()
+        (line,) = rows(lines, f"measured change to {mixture}").values()
         found = changed[key]["1280"]["proportional"]
         assert line[:2] == [signed(found["domains"][name]["mean"]) for name in ("ct", "mri")]
         assert line[2] == signed(found["overall"]["mean"])
@@ -113,11 +113,12 @@ def test_a_held_out_budget_without_the_published_shares_says_so(allocation, veri
 
 
 def test_shares_without_a_shown_gain_are_not_told_to_be_trained_on(allocation):
-    gain = [{"about": "gain", "finding": "none", "says": ""}]
+    gain = [{"about": "gain", "finding": "none", "says": "No gain, for a reason."}]
     (line, *_) = _mixture("small@v1", allocation["target"], [])
     assert line.startswith("small@v1: train on these shares of 2,000 samples")
     text = " ".join(_mixture("small@v1", allocation["target"], gain))
     assert "train on" not in text
+    assert "No gain, for a reason." in text
     assert "small@v1: the published shares of 2,000 samples, the optimum under the laws; no gain over" in " ".join(
         text.split()
     )
@@ -127,7 +128,7 @@ def test_show_says_why_a_version_is_a_candidate_and_what_its_names_mean(finished
     mixture = Registry(finished / "registry").get("small@v1")
     shown = " ".join(mixlang("registry", "show", "small", cwd=finished).stdout.split())
     why = doubts(mixture.facts["verified"])
-    assert (f"a candidate, for somebody to decide on: {why}" in shown) == (mixture.status == "candidate")
+    assert (f"a candidate until a tag makes it published: {why}" in shown) == (mixture.status == "candidate")
     assert why or mixture.status == "published"
     assert (
         "objective (weighted_loss): the weighted mean of the relative losses, equal weights; lower is better" in shown
@@ -149,12 +150,15 @@ def test_rivals_at_the_target_are_called_predicted_and_those_not_allowed_are_mar
     assert "predicted by the laws at 2,000 samples, where nothing was trained" in " ".join(lines)
     names = [line.split("  ")[1].strip() for line in lines if re.match(r"  \w.* [0-9]\.[0-9]{4} ", line)]
     assert names.index("nearest to proportional") == names.index("proportional *") + 1
-    assert "* not allowed by the constraints\n  - proportional: mri 40.0% is above its cap of 10.0%" in text
+    assert (
+        "* not allowed by the constraints at 2,000 samples\n  - proportional: mri 40.0% is above its cap of 10.0%"
+        in text
+    )
 
 
 def test_what_run_prints_is_measured_with_the_published_shares(finished):
     said = (Path(finished).parent / "said").read_text()
-    assert re.search(r"small@v1: (train on these shares|the published shares) of 2,000 samples", said)
+    assert re.search(r"small@v1: (train on these shares of|the published shares, solved for) 2,000", said)
     assert "measured at the held-out budget of 1,280 samples, 2 seeds" in said
     assert "Trained at 1,280 samples with the published shares (solved for 2,000 samples): ct" in " ".join(said.split())
     assert max(map(len, said.partition("\nreport:")[0].splitlines())) <= 80
@@ -163,14 +167,14 @@ def test_what_run_prints_is_measured_with_the_published_shares(finished):
 def test_show_tells_a_measurement_of_the_versions_own_shares_from_another(finished):
     shown = mixlang("registry", "show", "small", cwd=finished).stdout
     assert "not with these shares" not in shown
-    assert "against proportional at 1,280, with these shares" in " ".join(shown.split())
+    assert "against proportional at 1,280 samples, with these shares" in " ".join(shown.split())
     mixture = Registry(finished / "registry").get("small@v1")
     own = headline_change(mixture.facts["verified"])
     assert (own.own, own.budget) == (True, 1280)
     del mixture.facts["verified"]["published"]  # as in versions of before
     assert not headline_change(mixture.facts["verified"]).own
     text = " ".join(" ".join(evidence_in_words(mixture, evidence(mixture))).split())
-    assert "against proportional at 1,280, not with these shares but with those solved for that budget" in text
+    assert "against proportional at 1,280 samples, not with these shares but with those solved for that budget" in text
     assert "shares of those runs: ct" in text
     assert (
         "to measure the shares above: verify: {published: largest} in the spec, and run it again: 2 runs of 1,280"

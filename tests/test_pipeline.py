@@ -22,7 +22,7 @@ def study(copied):
 def test_the_run_leaves_everything_it_should(finished):
     build, version = finished / "build" / "small", finished / "registry" / "small" / "v1"
     said = (finished.parent / "said").read_text()
-    assert re.search(r"small@v1: (train on these shares|the published shares) of 2,000 samples", said)
+    assert re.search(r"small@v1: (train on these shares of|the published shares, solved for) 2,000", said)
     assert "proportional" in said
     assert "report.html" in said
     assert len(json.loads((build / "runs.json").read_text())["runs"]) == 10

@@ -212,14 +212,14 @@ def test_what_was_not_shown_to_be_better_is_a_candidate():
 
     assert doubts(verified(-0.02)) == ""
     assert doubts(verified(-0.02, -0.03, -0.01)) == ""
-    assert doubts(verified(0.03)) == "at 1,280 it was measured to be worse than proportional"
-    assert doubts(verified(0.03, 0.01, 0.05)) == "at 1,280 it was measured to be worse than proportional"
-    assert doubts(verified(-0.02, -0.05, 0.01)) == "at 1,280 no gain over proportional was shown"
+    assert doubts(verified(0.03)) == "at 1,280 samples it was measured to be worse than proportional"
+    assert doubts(verified(0.03, 0.01, 0.05)) == "at 1,280 samples it was measured to be worse than proportional"
+    assert doubts(verified(-0.02, -0.05, 0.01)) == "at 1,280 samples no gain over proportional was shown"
     both = verified(-0.02, -0.03, -0.01)
     both["published"]["1280"]["uniform"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
     assert doubts(both) == ""  # not told from another rival, and shown to be better than what one would do anyway
     both["published"]["1280"]["uniform"]["low"] = 0.005
-    assert doubts(both) == "at 1,280 it was measured to be worse than uniform"
+    assert doubts(both) == "at 1,280 samples it was measured to be worse than uniform"
     other = {**both, "published": {}}
     assert doubts(other).startswith("its shares were not trained at a held-out budget")
     assert doubts(None) == "nothing was measured at a held-out budget"
@@ -386,7 +386,7 @@ def test_the_commands_of_the_lifecycle(second):
     shown = mixlang("registry", "show", "small@stable", cwd=second)
     assert "warning: small@v1 is deprecated" in shown.stderr
     assert shown.stdout.startswith("small@v1  deprecated stable  published")
-    for words in ("how sure", "compared with", "12 volumes of 12 subjects", "mixlang run specs/small.yaml", "commit "):
+    for words in ("how sure", "rivals", "12 volumes of 12 subjects", "mixlang run specs/small.yaml", "commit "):
         assert words in shown.stdout
     mixlang("registry", "tag", "small", "stable", "--remove", cwd=second)
     listed = json.loads(mixlang("registry", "list", "--format", "json", cwd=second).stdout)

@@ -102,4 +102,4 @@ def verified_in_words(verified: Mapping[str, Any] | None) -> str:
     change = found.changes[found.usual]
     ends = certainty(change)
     whose = "with these shares" if found.own else "not with these shares but with those solved for that budget"
-    return f"{signed(change['mean'])} ({ends}) against {found.usual} at {found.budget:,}, {whose}"
+    return f"{signed(change['mean'])} ({ends}) against {found.usual} at {found.budget:,} samples, {whose}"

@@ -59,7 +59,7 @@ def doubts(verified: Mapping[str, Any] | None) -> str:
         if (change["mean"] if change["low"] is None else change["low"]) > 0
     ]
     if lost:
-        return f"at {found.budget:,} it was measured to be worse than {', '.join(lost)}"
+        return f"at {found.budget:,} samples it was measured to be worse than {', '.join(lost)}"
     change = found.changes[found.usual]
     shown = (change["mean"] if change["high"] is None else change["high"]) < 0
-    return "" if shown else f"at {found.budget:,} no gain over {found.usual} was shown"
+    return "" if shown else f"at {found.budget:,} samples no gain over {found.usual} was shown"

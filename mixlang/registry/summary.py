@@ -12,7 +12,17 @@ from mixlang.registry.measured import doubts, headline_change
 from mixlang.registry.store import Mixture
 from mixlang.rivals import defined, in_order, same
 from mixlang.terminal import line_width, matrix, table
-from mixlang.words import between, heading, listed, objective_in_words, signed
+from mixlang.words import (
+    OPTIMISM,
+    between,
+    fitted_to,
+    gain_in_words,
+    heading,
+    intervals_in_words,
+    listed,
+    objective_in_words,
+    signed,
+)
 
 
 def evidence(mixture: Mixture) -> dict[str, Any]:
@@ -20,17 +30,19 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
 
     Returns:
         `verdict`: the findings of the verification; `held_out`: how many runs it had, their budgets, and how well the laws
-        predicted their losses (`r`, `mean_error`; None without runs); `objective`: what is minimised, in words; `candidate`:
-        why it is one, empty where it is none; `intervals` of the shares; `certificate`: status, gap and residual;
-        `measured_shares`: those of the runs solved for the largest held-out budget, None where there are none; `binding` and
-        `dropped`: the constraints that hold the mixture back and the domains it leaves with next to nothing, in sentences;
-        `compared`: by baseline its shares, the constraints it breaks, the predicted relative reduction of the objective from
-        it (`gain`, `corrected` for optimism, `interval` of the uncorrected one) and the `probability` that the mixture is
-        better; `roles`: hubs and islands in words; `data`, `code`, `environment` and `reproduce` as recorded.
+        predicted their losses (`r`, `mean_error`; None without runs); `probe`: budgets of the runs fitted; `objective`: what
+        is minimised, in words; `candidate`: why it is one, empty where it is none; `intervals` of the shares, with their
+        `level` and `draws`; `certificate`: status, gap and residual; `measured_shares`: those of the runs solved for the
+        largest held-out budget, None where there are none; `binding` and `dropped`: the constraints that hold the mixture
+        back and the domains it leaves with next to nothing, in sentences; `compared`: by baseline its shares, the constraints
+        it breaks, the predicted relative reduction of the objective from it (`gain`, `corrected` for optimism, `interval` of
+        the uncorrected one) and the `probability` that the mixture is better; `roles`: hubs and islands in words; `data`,
+        `code`, `environment` and `reproduce` as recorded.
     """
     target = read_json(mixture.folder / "certificate.json")["target"]
     verification = read_json(mixture.folder / "verification.json")
     relative_to = read_json(mixture.folder / "problem.json")["objective"]["relative_to"]
+    plan = read_json(mixture.folder / "plan.json")
     origin = read_json(mixture.folder / "provenance.json")
     sure = target.get("intervals") or {}
     gains = sure.get("gains", {})
@@ -41,6 +53,8 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
         "candidate": doubts(mixture.facts["verified"]) if mixture.status == "candidate" else "",
         "intervals": sure.get("shares"),
         "level": sure.get("level"),
+        "draws": sure.get("draws"),
+        "probe": [sum(run["amounts"].values()) for run in plan["runs"]],
         "certificate": {key: target["certificate"][key] for key in ("status", "gap", "kkt_residual")},
         "measured_shares": _measured_shares(mixture),
         "binding": target.get("binding") or [_binding(item) for item in target["certificate"].get("active", [])],
@@ -62,6 +76,8 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
                 "volumes": found["volumes"],
                 "subjects": found["subjects"],
                 "set_aside": len(found["quarantined"]),
+                "training": len(plan["domains"][name]["train"]),
+                "validation": len(plan["domains"][name]["validation"]),
                 "fingerprint": found["fingerprint"],
             }
             for name, found in origin["data"].items()
@@ -82,7 +98,7 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     if facts.get("description"):
         lines.append(facts["description"])
     if found["candidate"]:
-        lines += _wrapped(f"a candidate, for somebody to decide on: {found['candidate']}", "", "  ")
+        lines += _wrapped(f"a candidate until a tag makes it published: {found['candidate']}", "", "  ")
     lines += ["", *_wrapped(heading(mixture.budget, mixture.unit, found["verdict"]), "", "  ")]
     sure = found["intervals"] or {}
     head = ["domain", "share", "samples", *([f"{found['level']:.0%} interval of the optimal share"] if sure else [])]
@@ -92,11 +108,14 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
         for name, share in mixture.shares.items()
     ]
     lines += table(head, rows)
+    lines += [line for says in gain_in_words(found["verdict"]) for line in ["", *_wrapped(says, "", "")]]
     lines += _told("what holds this mixture back, by the laws", found["binding"])
     lines += _told("domains with next to nothing", found["dropped"])
     lines += _sure(mixture, found)
     lines += _rivals(mixture, found)
-    lines += _told("who helps whom at this mixture, by the laws", found["roles"])
+    lines += _told(
+        f"who helps whom at these shares of {mixture.budget:,.0f} {mixture.unit}, by the laws", found["roles"]
+    )
     downstream = facts.get("downstream")
     if downstream:
         lines += _told(f"downstream, encoders of {downstream['budget']:,} samples", downstream["said"])
@@ -107,8 +126,8 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     lines += ["", "data"]
     for name, data in found["data"].items():
         lines += _wrapped(
-            f"{name}: {data['volumes']:,} volumes of {data['subjects']:,} subjects, {data['set_aside']} set aside, "
-            f"fingerprint {data['fingerprint'][:12]}"
+            f"{name}: {data['volumes']:,} volumes of {data['subjects']:,} subjects ({data['training']:,} to train on, "
+            f"{data['validation']:,} to validate on), {data['set_aside']} set aside, fingerprint {data['fingerprint'][:12]}"
         )
     lines += ["", f"code     {_code(found)}", f"spec     {found['spec']}, {_commit(found['workspace'])}"]
     before = [f"supersedes v{mixture.supersedes}" if mixture.supersedes else "the first of its name"]
@@ -134,7 +153,7 @@ def _sure(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
         )
     if verified:
         held, known = found["held_out"], verified.get("pairs")
-        shown = "" if held["r"] is None else f"r of predicted and measured {held['r']:.3f}, "
+        shown = "" if held["r"] is None else f"r of predicted and measured pooled over domains {held['r']:.3f}, "
         which = f"the losses of the {held['runs']} held-out runs, of {_budgets(held['budgets'])} samples"
         less = known is not None and known < verified["held_out"]
         which += f" ({known} of {verified['held_out']}, where the laws say anything)" if less else ""
@@ -145,7 +164,9 @@ def _sure(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
         "nothing of whether the laws are right"
     )
     lines += _wrapped(f"laws: {', '.join(f'{name} {law}' for name, law in mixture.facts['laws'].items())}")
-    return lines + _told("what the held-out runs mean", (verified or {}).get("findings", []))
+    said = gain_in_words(found["verdict"])
+    findings = [says for says in (verified or {}).get("findings", []) if says not in said]
+    return lines + _told("what the held-out runs mean", findings)
 
 
 def _budgets(budgets: Sequence[int]) -> str:
@@ -182,13 +203,14 @@ def _rivals(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     broken = [f"{name}: {'; '.join(rival['breaks'])}" for name, rival in found["compared"].items() if rival["breaks"]]
     lines += _told(f"* not allowed by the constraints at {at}", broken)
     alike = same({"published shares": mixture.shares, **{n: rival["shares"] for n, rival in found["compared"].items()}})
-    corrected = (
-        "corrected for optimism: less what an optimum of noisy laws seems to gain by chance; it may be outside the interval, "
-        "which is of the change as fitted, from the bootstrap draws of the laws"
-    )
-    means = [found["objective"]] if found["objective"] else []
+    means = [fitted_to(found["probe"], mixture.budget), *([found["objective"]] if found["objective"] else [])]
     means += [*defined(found["compared"]), *(f"{says}, at {at}" for says in alike)]
-    return lines + _told("what these names mean", [*means, *([corrected] if found["level"] else [])])
+    if found["level"]:
+        means += [intervals_in_words(found["level"], found["draws"]), OPTIMISM]
+        means.append(
+            "interval and probability of a change are of the change as fitted; the corrected one may be outside"
+        )
+    return lines + _told("what these names mean", means)
 
 
 def _held_out(verification: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mixlang.report.parts import percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart, share_bars
 from mixlang.rivals import defined, in_order, same
-from mixlang.words import between, objective_in_words, signed
+from mixlang.words import OPTIMISM, between, objective_in_words, signed
 
 _OURS = "published shares"
 
@@ -38,7 +38,7 @@ def allocation_section(results: Results) -> list[str]:
         f"<figure>{share_bars('Shares of the budget', mixtures, results.domains, 'Shares by mixture')}</figure>",
         table(["mixture", "predicted objective", *results.domains], rows),
         soft(
-            f"Everything here is predicted by the laws for {target['budget']:,.0f} samples, where nothing was trained; lower is "
+            f"Objectives are predicted by the laws for {target['budget']:,.0f} samples, where nothing was trained; lower is "
             "better. What the names mean:"
         ),
         _names(results, mixtures),
@@ -93,8 +93,8 @@ def _gains(results: Results, sure: dict[str, Any]) -> list[str]:
         "losses within the noise between seeds",
     ]
     note = (
-        f"To the published shares at {results.allocation['target']['budget']:,.0f} samples; negative is better. Corrected: less "
-        "what an optimum of noisy laws seems to gain by chance. Interval and probability are of the change as fitted, from "
+        f"To the published shares at {results.allocation['target']['budget']:,.0f} samples; negative is better. "
+        f"{OPTIMISM[0].upper()}{OPTIMISM[1:]}. Interval and probability are of the change as fitted, from "
         f"{sure['draws']} bootstrap draws of the laws, so the corrected change may be outside. The last column names losses "
         "whose predicted difference is no larger than the noise between seeds, as estimated from repeated probe runs."
     )

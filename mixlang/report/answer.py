@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from mixlang.report.results import Results
 from mixlang.verify.measured import PUBLISHED, alike, broken, shares_trained, subjects
 from mixlang.verify.verdict import finding
-from mixlang.words import certainty, heading, listed, signed
+from mixlang.words import certainty, fitted_to, gain_in_words, heading, listed, signed
 
 _TOLD = ("proportional", "uniform")
 """Rivals that the head of the report tells of; the section on verification has the others."""
@@ -22,12 +22,12 @@ def answer_section(results: Results) -> list[str]:
     target = results.allocation["target"]
     verdict = results.verification.get("verdict", [])
     mixture = ", ".join(f"{escape(name)} <b>{target['shares'][name]:.1%}</b>" for name in results.domains)
-    nothing = [found["says"] for found in verdict if found["about"] == "gain"]
+    nothing = gain_in_words(verdict)
     says = heading(target["budget"], "samples", verdict)
     text = [
         "<h2>Answer</h2>",
         *(f'<p class="lead"><b>{escape(says)}</b></p>' for says in nothing),
-        f'<p class="lead">{says[0].upper()}{says[1:]}: {mixture}. {_predicted(target)}</p>',
+        f'<p class="lead">{says[0].upper()}{says[1:]}: {mixture}. {_predicted(target, results.runs)}</p>',
         *_measured(results),
     ]
     held = [*target.get("binding", []), *(target.get("dropped") or {}).get("says", [])]
@@ -36,7 +36,7 @@ def answer_section(results: Results) -> list[str]:
     return text
 
 
-def _predicted(target: Mapping[str, Any]) -> str:
+def _predicted(target: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
     """The predicted change of the objective from proportional and uniform sampling, at the target."""
     gains = (target["intervals"] or {}).get("gains", {})
     found = []
@@ -45,11 +45,13 @@ def _predicted(target: Mapping[str, Any]) -> str:
             continue
         rival, gain = target["baselines"][name], gains.get(name)
         change = signed(target["objective"] / rival["objective"] - 1)
-        sure = f", {signed(-gain['corrected'])} corrected for optimism" if gain else ""
-        forbidden = ", which the constraints do not allow," if rival["breaks"] else ""
+        sure = f", {signed(-gain['corrected'])} when corrected for optimism" if gain else ""
+        forbidden = " (not allowed by the constraints)" if rival["breaks"] else ""
         found.append(f"{change} from {name} sampling{forbidden}{sure}")
     at = f"at {target['budget']:,.0f} samples, where nothing was trained"
-    return f"The laws predict a change of the objective of {'; '.join(found)}, {at} (negative is better)."
+    probe = [run["budget"] for run in runs]
+    fitted = fitted_to(probe, target["budget"])
+    return f"The laws predict a change of the objective of {'; '.join(found)}, {at} (negative is better; {fitted})."
 
 
 def _measured(results: Results) -> list[str]:

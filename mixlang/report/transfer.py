@@ -23,15 +23,15 @@ def transfer_section(results: Results) -> list[str]:
         }
         ratio = [[alone[name][name] / alone[source][name] for source in results.domains] for name in results.domains]
         alt = "Specialist loss divided by the loss after training on another domain alone"
-        heading = f"Measured at {largest:,}: specialist / other"
+        heading = f"Measured at {largest:,} samples: specialist / other"
         parts.append(f"<figure>{heat_map(heading, results.domains, results.domains, ratio, alt)}</figure>")
     amounts = np.array([results.allocation["target"]["amounts"][name] for name in results.domains])
     worth = [law.law.exchange(law.theta, amounts / law.scale).tolist() for law in results.laws.laws]
-    alt = "Fitted worth of one more sample of each domain, in samples of the evaluated domain, at the optimum"
-    figure = heat_map("Worth of one sample at the optimum", results.domains, results.domains, worth, alt)
+    alt = "Fitted worth of one more sample of each domain, in samples of the evaluated domain, at the published shares"
+    figure = heat_map("Worth of one sample at the published shares", results.domains, results.domains, worth, alt)
     parts += [f"<figure>{figure}</figure>", "</div>"]
     note = (
-        "Rows: evaluated domain; columns: trained domain. Left: 1 means as good as the domain's own data. Right: "
-        "samples of the row's domain that one more sample of the column's is worth, by the fitted laws."
+        "Rows: evaluated domain; columns: trained domain. Left: 1 means as good as the domain's own data. Right, at the "
+        f"published shares of {results.allocation['target']['budget']:,.0f} samples: samples of the row's domain that one more sample of the column's is worth, by the fitted laws."
     )
     return [*parts, soft(note)]

@@ -19,8 +19,8 @@ _MARKS = {
     "worse": "worse",
     "open": "not decided",
     "none": "no gain shown",
-    "held": "held",
-    "missed": "missed",
+    "held": "intervals held",
+    "missed": "intervals missed",
     "note": "trained",
 }
 
@@ -62,11 +62,11 @@ def _prediction(results: Results) -> list[str]:
         "ceiling",
         "rank r",
         "mean error",
-        "bias",
+        "bias (predicted less measured)",
         "50 %",
         "90 %",
         "spread",
-        "seed noise",
+        "noise between held-out seeds",
     ]
     runs = results.verification["runs"]
     budgets = ", ".join(f"{budget:,}" for budget in sorted({int(run["budget_asked"]) for run in runs}))
@@ -76,7 +76,7 @@ def _prediction(results: Results) -> list[str]:
         "had at least the smallest share of the domain that its law was fitted on; the rows by domain are of such runs. "
         "50 % and 90 %: the part of the losses inside prediction intervals of that level. Spread: between mixtures and "
         "budgets, of the log loss; where it is not well above the noise between seeds, r says "
-        "little. Ceiling: the r that exact predictions would have, given that noise."
+        "little. Ceiling: the r that exact predictions would have, given that noise; 0 where noise exceeds spread."
     )
     return [
         "<h3>Predicted against measured</h3>",
@@ -160,7 +160,7 @@ def _changes(results: Results, ours: str, rivals: Mapping[str, Any]) -> list[str
     ]
     needed = [
         [
-            f"{name}, for {ours}",
+            f"{name}, to reach {ours}",
             *(_times(found["data"]["domains"][domain]) for domain in results.domains),
             _times(found["data"]["objective"]),
         ]

@@ -108,7 +108,7 @@ def _advice(told: Sequence[Subject], allocation: Mapping[str, Any]) -> str:
     ]
     predicted = f"{signed(target['objective'] / rival['objective'] - 1)}"
     gains = (target.get("intervals") or {}).get("gains")
-    predicted += f", {signed(-gains['proportional']['corrected'])} corrected for optimism" if gains else ""
+    predicted += f" as fitted, {signed(-gains['proportional']['corrected'])} corrected for optimism" if gains else ""
     says = (
         "No gain over proportional sampling is shown. Change of the objective from proportional sampling, negative is better: "
         f"measured {'; '.join(measured)}; predicted by the laws {predicted}, for the published shares at "
@@ -174,14 +174,14 @@ def _against(budget: int, mixture: str, name: str, change: Mapping[str, Any], br
 
 
 def _weakest(budget: int, mixture: str, rivals: Mapping[str, Any]) -> dict[str, str]:
-    """The domain that gained least over proportional sampling, or over the first rival."""
+    """The domain that changed worst from proportional sampling, or from the first rival."""
     rival = "proportional" if "proportional" in rivals else next(iter(rivals))
     domains = rivals[rival]["domains"]
     name = max(domains, key=lambda item: domains[item]["mean"])
     change = domains[name]
     says = (
-        f"The domain of {_named(mixture, budget)} that improved least against {rival} at {budget:,} samples is {name}: its "
-        f"measured loss changes by {signed(change['mean'])} ({certainty(change)})."
+        f"Of the domains, {name} changes worst from {rival} to {_named(mixture, budget)} at {budget:,} samples: its measured "
+        f"loss by {signed(change['mean'])} ({certainty(change)})."
     )
     return {"about": "weakest", "finding": finding(change), "says": says}
 
@@ -215,6 +215,11 @@ def _prediction(document: Mapping[str, Any]) -> dict[str, str]:
         f"The laws predicted the losses of the {len(document['runs'])} held-out runs, of {at} samples, with a mean relative "
         f"error of {known['mean_relative_error']:.1%}"
     )
+    by = {
+        name: (entry["supported"] or entry).get("mean_relative_error") for name, entry in agreement["domains"].items()
+    }
+    errors = [f"{name} {error:.1%}" for name, error in by.items() if error is not None]
+    says += f" ({', '.join(errors)})" if errors else ""
     told = {
         name: found["pearson_r"]
         for name, entry in agreement["domains"].items()
