@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 
 from mixlang.laws import Fit, LossTable, fit_laws
 from mixlang.laws.csv_tables import read_tables
+from mixlang.laws.roles import Columns
 
 
 def ranks(guess: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -71,8 +72,8 @@ def main() -> None:
     parser.add_argument("--auto", action="store_true")
     options = parser.parse_args()
     folder = options.folder
-    train, _ = read_tables(folder / "train_mixture_1m.csv", folder / "train_pile_loss_1m.csv", "index")
-    test, _ = read_tables(folder / "test_mixture_1m.csv", folder / "test_pile_loss_1m.csv", "index")
+    train = read_tables(folder / "train_mixture_1m.csv", folder / "train_pile_loss_1m.csv", Columns()).table
+    test = read_tables(folder / "test_mixture_1m.csv", folder / "test_pile_loss_1m.csv", Columns()).table
     print("law                    Spearman   RMSE  smallest Spearman (loss)        CPU-s")
     for law in [*options.laws, "transfer_tilted", *(["auto"] if options.auto else [])]:
         begun = time.process_time()

@@ -50,6 +50,19 @@ def names(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def texts(text: str) -> dict[str, str]:
+    """`a=x,b=y`, as text."""
+    found: dict[str, str] = {}
+    for item in names(text):
+        name, sign, value = item.partition("=")
+        if not sign or not name.strip():
+            raise argparse.ArgumentTypeError(f"expected COLUMN=VALUE, not {item!r}")
+        if name.strip() in found:
+            raise argparse.ArgumentTypeError(f"{name.strip()!r} is given twice")
+        found[name.strip()] = value.strip()
+    return found
+
+
 def pairs(text: str) -> dict[str, float]:
     """`a=1,b=2`; the last = counts, since names may hold one."""
     found: dict[str, float] = {}

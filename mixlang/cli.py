@@ -15,7 +15,7 @@ from mixlang import __version__, arguments
 from mixlang.commands import pipeline, registry, specs, tables
 from mixlang.console import print_json, say
 from mixlang.errors import MixlangError, crash, is_full
-from mixlang.names import OBJECTIVES
+from mixlang.names import OBJECTIVES, UNITS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -236,11 +236,27 @@ def _gc_options(added: argparse.ArgumentParser) -> None:
 
 def _fit_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--mixtures", type=Path, required=True, metavar="CSV", help="a row a run: key, a share a domain")
-    added.add_argument("--losses", type=Path, required=True, metavar="CSV", help="a row a run: key, a column a loss")
+    added.add_argument(
+        "--losses",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="a row a run: key, a column a loss; may be the same file",
+    )
     added.add_argument("--key", default="index", metavar="COLUMN", help="joins the tables (default: index)")
     added.add_argument("--budget", metavar="COLUMN", help="total amount of each run, in the mixtures table")
     added.add_argument("--seed", metavar="COLUMN", help="seed of each run, in the mixtures table")
     added.add_argument("--ignore", type=arguments.names, default=[], metavar="A,B", help="columns to leave out")
+    added.add_argument(
+        "--keep", type=arguments.names, default=[], metavar="A,B", help="domains or losses, whatever they look like"
+    )
+    added.add_argument(
+        "--maximize", type=arguments.names, default=[], metavar="A,B", help="scores, where more is better"
+    )
+    added.add_argument("--shares", choices=UNITS, default="fractions", help="what shares are written as")
+    added.add_argument(
+        "--where", type=arguments.texts, default={}, metavar="COLUMN=VALUE,...", help="only rows with these values"
+    )
     added.add_argument("--law", default="auto", metavar="auto|NAME", help="auto: chosen by cross-validation")
     added.add_argument(
         "--choose", choices=["each", "all"], default="each", help="auto: a law for each loss, or one for all"
@@ -259,6 +275,7 @@ def _predict_options(added: argparse.ArgumentParser) -> None:
         "--seed", metavar="COLUMN", help="a column of seeds, which predictions do not use (default: as fitted)"
     )
     added.add_argument("--ignore", type=arguments.names, default=[], metavar="A,B", help="columns to leave out")
+    added.add_argument("--shares", choices=UNITS, help="what shares are written as (default: as fitted)")
     added.add_argument("--at", type=arguments.amount, metavar="N", help="one budget for all rows")
     added.add_argument("--out", type=Path, metavar="CSV", help="default: standard output")
 

@@ -34,6 +34,10 @@ OWN_ENCODERS = (PUBLISHED, ALLOCATED, *BASELINES, SCRATCH)
 ObjectiveName = Literal["weighted_loss", "geometric_mean", "worst_case", "robust"]
 OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
 
+Unit = Literal["fractions", "percent", "amounts"]
+UNITS: tuple[str, ...] = get_args(Unit)
+"""What the shares of a table are written as: parts of 1, parts of 100, or amounts whose sum is the budget."""
+
 AUTO = "auto"
 FamilyName = Literal[
     "auto",

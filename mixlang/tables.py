@@ -5,17 +5,22 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixlang.console import say
 from mixlang.errors import InputError
 from mixlang.files import file_digest, read_json, refuse_unwritable, write_json, write_text
-from mixlang.names import meant_or_known
+from mixlang.laws.roles import Columns, owner
+from mixlang.names import Unit, meant_or_known
 from mixlang.terminal import paragraph
 from mixlang.terminal import table as table_lines
+
+if TYPE_CHECKING:
+    from mixlang.laws import Fit
 
 _LEAST_DRAWS = 10
 """Fewer bootstrap draws than this make intervals that mislead."""
@@ -28,16 +33,14 @@ def fit_tables(
     mixtures: Path,
     losses: Path,
     out: Path,
-    key: str = "index",
-    budget: str | None = None,
-    seed: str | None = None,
-    ignored: Sequence[str] = (),
+    columns: Columns,
     law: str = "auto",
     choose: str = "each",
     draws: int = 100,
     trees: bool = False,
 ) -> None:
-    """Fit laws to two tables and write them to `out`; says on standard error what was found.
+    """Fit laws to two tables, or to one of both, and write them to `out`; says on standard error what each column was
+    taken for, and what was found.
 
     Args:
         trees: also say how well gradient-boosted trees predict mixtures left out, for comparison.
@@ -51,9 +54,12 @@ def fit_tables(
     refuse_unwritable(out, mixtures, losses)
     if 0 < draws < _LEAST_DRAWS:
         raise InputError(f"--draws: intervals need at least {_LEAST_DRAWS} draws, not {draws}", "Or 0, for none.")
-    table, notes = read_tables(mixtures, losses, key, budget, seed, ignored)
-    say(f"{len(table.losses)} runs, {len(table.domains)} domains, {len(table.names)} losses, joined on '{key}'")
-    anonymous = [name for name in table.names if name not in table.domains]
+    read = read_tables(mixtures, losses, columns)
+    table, notes = read.table, read.notes
+    say(f"{len(table.losses)} runs, {len(table.domains)} domains, {len(table.names)} losses, joined on '{columns.key}'")
+    for line in read.roles:
+        say("\n".join(paragraph(line)))
+    anonymous = [name for loss, name in enumerate(table.names) if table.own(loss) is None]
     if anonymous:
         notes += (
             f"{len(anonymous)} of {len(table.names)} losses are not named as a domain ({', '.join(anonymous[:3])}"
@@ -67,9 +73,10 @@ def fit_tables(
 
         document["trees"] = tree_errors(table)
     document["source"] = {
-        "key": key,
-        "budget": budget,
-        "ignored": [*ignored, *([seed] if seed else [])],
+        "key": columns.key,
+        "budget": columns.budget,
+        "unit": columns.unit,
+        "ignored": _beside(columns, mixtures, losses, table.names),
         "mixtures": {"file": mixtures.name, "sha256": file_digest(mixtures)},
         "losses": {"file": losses.name, "sha256": file_digest(losses)},
     }
@@ -90,6 +97,12 @@ def fit_tables(
     say(f"wrote {out}")
 
 
+def _beside(columns: Columns, mixtures: Path, losses: Path, names: Sequence[str]) -> list[str]:
+    """Columns beside shares and budget in the mixtures table, which a table to predict may have too."""
+    both = list(names) if mixtures.resolve() == losses.resolve() else []
+    return list(dict.fromkeys([*columns.ignored, *columns.where, *([columns.seed] if columns.seed else []), *both]))
+
+
 def predict_table(
     fit: Path,
     mixtures: Path,
@@ -99,11 +112,12 @@ def predict_table(
     at: float | None = None,
     ignored: Sequence[str] = (),
     seed: str | None = None,
+    unit: Unit | None = None,
 ) -> None:
-    """Predict the losses of a table of mixtures, as CSV: the key first, then a column a loss.
+    """Predict the losses of a table of mixtures, as CSV: the key first, then a column a loss (or score, as fitted).
 
     Args:
-        key, budget, seed: columns; those the laws were fitted with, if left out. Predictions do not use the seed.
+        key, budget, seed, unit: of the columns; as the laws were fitted with, if left out. Predictions do not use the seed.
         ignored: columns to leave out, beside those that the fit left out. A column that is named must be there.
         at: one budget for all rows, instead of a column.
 
@@ -111,32 +125,25 @@ def predict_table(
         InputError: a table that cannot be trusted, or a budget that the laws cannot speak of.
     """
     from mixlang.laws import read_fit
-    from mixlang.laws.csv_tables import read_mixtures, read_sheet
+    from mixlang.laws.csv_tables import read_mixtures
 
     if out is not None:
         refuse_unwritable(out, fit, mixtures)
     if at is not None and not at > 0:
         raise InputError(f"--at: a budget is above 0, not {at:g}")
     laws, source = read_fit(fit), _source(fit)
-    key = key or source.get("key") or "index"
+    key, unit = key or source.get("key") or "index", unit or source.get("unit") or "fractions"
+    if unit == "amounts" and at is not None:
+        raise InputError("--at: amounts have their own budget, the sum of each row", "Give shares, or leave --at out.")
     single = laws.budgets[1] - laws.budgets[0] <= 1e-6 * laws.budgets[1]
-    if budget is None and at is None:
+    if budget is None and at is None and unit != "amounts":
         budget = source.get("budget")
         if budget is None and not single:
             raise InputError("the laws were fitted at several budgets; which is meant here?", "Give --budget or --at.")
-    there = read_sheet(mixtures, key).columns
-    left = [*source.get("ignored", []), *([source.get("budget")] if at is not None else [])]
-    ignored = list(dict.fromkeys([*ignored, *([seed] if seed else []), *(name for name in left if name in there)]))
     column, given = (budget, laws.budgets[1]) if at is None else (None, at)
-    unknown = [name for name in there if name not in (*laws.domains, *ignored, column)]
-    if unknown and {*ignored, *filter(None, [column])} <= set(there):
-        near = meant_or_known(unknown[0], laws.domains, "domains")
-        hint = f"{near} A column that is no domain is named with --seed or --ignore."
-        raise InputError(f"{mixtures}:1: the laws have no domain '{unknown[0]}'", hint)
-    found = read_mixtures(mixtures, key, column, ignored, given)
-    missing = [name for name in laws.domains if name not in found.domains]
-    if missing:
-        raise InputError(f"{mixtures}:1: there is no column for '{missing[0]}'", "A share of 0 has to be said.")
+    left = [*ignored, *([seed] if seed else [])]
+    columns = _columns_to_predict(mixtures, laws.domains, source, Columns(key, column, None, left, unit=unit), at)
+    found = read_mixtures(mixtures, columns, given)
     if single and not np.allclose(found.budgets, laws.budgets[1], rtol=0.01):
         raise InputError(f"all runs fitted had a budget of {laws.budgets[1]:g}, so nothing is known about others")
     for note in found.notes:
@@ -147,8 +154,10 @@ def predict_table(
         say(
             f"note: {outside} of {len(found.budgets)} rows lie outside the budgets fitted ({low:g} to {high:g}): extrapolated"
         )
-    order = [found.domains.index(name) for name in laws.domains]
-    predicted = laws.predict(found.amounts[:, order])
+    meant_by = [owner(name, laws.domains) for name in found.domains]
+    order = [meant_by.index(name) for name in laws.domains]
+    losses = laws.predict(found.amounts[:, order])
+    predicted = np.stack([law.given(losses[:, at]) for at, law in enumerate(laws.laws)], axis=1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([key, *laws.names])
@@ -160,42 +169,84 @@ def predict_table(
     say(f"wrote {out}: {len(predicted)} rows, {len(laws.names)} losses")
 
 
+def _columns_to_predict(
+    mixtures: Path, domains: Sequence[str], source: Mapping[str, Any], asked: Columns, at: float | None
+) -> Columns:
+    """The columns of a table to predict, without those that the fit left out; every other one has to be a domain.
+
+    Raises:
+        InputError: a column that is none, or a domain without a column.
+    """
+    from mixlang.laws.sheet import read_sheet
+
+    sheet = read_sheet(mixtures, asked.key)
+    for name in asked.beside:
+        sheet.require(name)
+    past = [*source.get("ignored", []), *([source.get("budget")] if at is not None or asked.unit == "amounts" else [])]
+    left = list(dict.fromkeys([*asked.ignored, *(name for name in past if name in sheet.columns)]))
+    left = [name for name in left if name != asked.budget]
+    there: dict[str, str] = {}
+    for name in sheet.columns:
+        if name in (*left, asked.budget):
+            continue
+        domain = owner(name, domains)
+        if domain is None:
+            near = meant_or_known(name, domains, "domains")
+            hint = f"{near} A column that is no domain is named with --seed or --ignore."
+            raise InputError(f"{mixtures}:1: the laws have no domain '{name}'", hint)
+        if domain in there:
+            raise InputError(
+                f"{mixtures}:1: the columns '{there[domain]}' and '{name}' are both of the domain '{domain}'",
+                "Leave one out with --ignore.",
+            )
+        there[domain] = name
+    missing = [name for name in domains if name not in there]
+    if missing:
+        raise InputError(f"{mixtures}:1: there is no column for '{missing[0]}'", "A share of 0 has to be said.")
+    return replace(asked, ignored=left, kept=list(there.values()))
+
+
 def _source(fit: Path) -> dict[str, Any]:
     """How the tables of a fit were read; empty where it came from a study."""
     source = read_json(fit).get("source", {})
     return source if isinstance(source, dict) else {}
 
 
-def allocate_fit(
-    fit: Path,
-    out: Path | None,
-    budget: float | None = None,
-    objective: str = "weighted_loss",
-    weights: Mapping[str, float] | None = None,
-    available: Path | None = None,
-    repetition: float | None = None,
-    floor: float = 0.0,
-    shares: Mapping[str, tuple[float, float]] | None = None,
-    groups: Mapping[str, tuple[Sequence[str], float, float]] | None = None,
-    costs: Mapping[str, float] | None = None,
-    prior: float = 0.0,
-    tail: float | None = None,
-    reach: Mapping[str, float] | None = None,
-    path: Sequence[float] | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Asked:
+    """What an allocation is asked for.
+
+    Attributes:
+        budget: the largest one fitted, if None.
+        weights: of losses, 1 where left out; floor: smallest share of every domain; shares: bounds by domain;
+            groups: members and bounds by name; costs: of a unit, 1 where left out; prior: weight of the pull to it.
+        available: a CSV of what there is of each domain; repetition: how often it may be seen.
+        reach: goals for losses (for scores, where it was fitted to some); then the smallest budget that reaches them is
+            the answer.
+        tail: of the objective `robust` alone: the worst part of the draws, 0.2 if None.
+        path: also solve at these budgets.
+    """
+
+    budget: float | None = None
+    objective: str = "weighted_loss"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    available: Path | None = None
+    repetition: float | None = None
+    floor: float = 0.0
+    shares: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[Sequence[str], float, float]] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    prior: float = 0.0
+    tail: float | None = None
+    reach: Mapping[str, float] = field(default_factory=dict)
+    path: Sequence[float] = ()
+
+
+def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> dict[str, Any]:
     """Solve an allocation under fitted laws; writes it to `out` if given.
 
-    Args:
-        budget: the largest one fitted, if left out.
-        weights: of losses, 1 where left out; floor: smallest share of every domain; shares: bounds by domain;
-            groups: members and bounds by name.
-        available: a CSV of what there is of each domain; repetition: how often it may be seen.
-        reach: goals for losses; then the smallest budget that reaches them is the answer.
-        tail: of the objective `robust` alone: the worst part of the draws, 0.2 if left out.
-        path: also solve at these budgets.
-
     Returns:
-        The answer, see `mixlang.allocate.answer`.
+        The answer, see `mixlang.allocate.answer`; `scores` has the predictions of losses that were fitted as scores.
 
     Raises:
         InputError: unknown names or values that make no sense.
@@ -204,52 +255,23 @@ def allocate_fit(
     from mixlang.allocate import answer, smallest_budget
     from mixlang.allocate import path as path_of
     from mixlang.laws import read_fit
-    from mixlang.laws.csv_tables import read_available
 
     if out is not None:
-        refuse_unwritable(out, *filter(None, (fit, available)))
+        refuse_unwritable(out, *filter(None, (fit, asked.available)))
     laws = read_fit(fit)
-    if reach and budget is not None:
-        raise InputError("--reach looks for the budget, so it cannot be given", "Leave --budget out.")
-    if tail is not None and objective != "robust":
-        raise InputError(f"--tail means nothing to the objective '{objective}'", "Leave it out, or --objective robust.")
-    if repetition is not None and available is None:
-        raise InputError("a repetition cap needs to know how much there is", "Give --available FILE.")
-    for kind, names, known in (
-        ("weights", weights, laws.names),
-        ("reach", reach, laws.names),
-        ("share", shares, laws.domains),
-        ("cost", costs, laws.domains),
-    ):
-        _refuse_unknown(kind, names or {}, known)
-    settings = {
-        "costs": {name: (costs or {}).get(name, 1.0) for name in laws.domains},
-        "available": read_available(available, laws.domains) if available else None,
-        "objective": {
-            "minimize": objective,
-            "weights": dict(weights or {}),
-            "relative_to": "proportional" if available else "uniform",
-            "tail": _TAIL if tail is None else tail,
-        },
-        "constraints": {
-            "repetition": repetition,
-            "floor": floor,
-            "share": {name: {"min": low, "max": high} for name, (low, high) in (shares or {}).items()},
-            "group": {
-                name: {"members": list(members), "min": low, "max": high}
-                for name, (members, low, high) in (groups or {}).items()
-            },
-            "prior": prior,
-        },
-    }
-    if reach:
-        best = smallest_budget(laws, settings, reach)
-        document = {**best.as_dict(), "reach": dict(reach), "baselines": {}, "intervals": {}}
+    _refuse_contradictions(asked, laws)
+    settings = _settings(asked, laws)
+    if asked.reach:
+        best = smallest_budget(laws, settings, _goals(asked.reach, laws))
+        document = {**best.as_dict(), "reach": dict(asked.reach), "baselines": {}, "intervals": {}}
     else:
-        document = answer(laws, settings, laws.budgets[1] if budget is None else budget)
-    document["relative_to"] = "the goals" if reach else settings["objective"]["relative_to"]
-    if path:
-        document["path"] = path_of(laws, settings, path)
+        document = answer(laws, settings, laws.budgets[1] if asked.budget is None else asked.budget)
+    document["relative_to"] = "the goals" if asked.reach else settings["objective"]["relative_to"]
+    scores = {law.name: law.best - document["predicted"][law.name] for law in laws.laws if law.best is not None}
+    if scores:
+        document["scores"] = scores
+    if asked.path:
+        document["path"] = path_of(laws, settings, asked.path)
     document["notes"] = list(laws.notes)
     low, high = laws.budgets
     if not low / 1.01 <= document["budget"] <= high * 1.01:
@@ -258,6 +280,64 @@ def allocate_fit(
         write_json(out, document)
         say(f"wrote {out}")
     return document
+
+
+def _refuse_contradictions(asked: Asked, laws: Fit) -> None:
+    """Refuse options that exclude each other, and names that the laws do not know."""
+    if asked.reach and asked.budget is not None:
+        raise InputError("--reach looks for the budget, so it cannot be given", "Leave --budget out.")
+    if asked.tail is not None and asked.objective != "robust":
+        raise InputError(
+            f"--tail means nothing to the objective '{asked.objective}'", "Leave it out, or --objective robust."
+        )
+    if asked.repetition is not None and asked.available is None:
+        raise InputError("a repetition cap needs to know how much there is", "Give --available FILE.")
+    for kind, names, known in (
+        ("weights", asked.weights, laws.names),
+        ("reach", asked.reach, laws.names),
+        ("share", asked.shares, laws.domains),
+        ("cost", asked.costs, laws.domains),
+    ):
+        for name in names:
+            if name not in known:
+                raise InputError(f"--{kind}: there is no '{name}'", meant_or_known(name, known, "names"))
+
+
+def _settings(asked: Asked, laws: Fit) -> dict[str, Any]:
+    """What is asked, in the terms of `mixlang.allocate.Problem.of`."""
+    from mixlang.laws.csv_tables import read_available
+
+    return {
+        "costs": {name: asked.costs.get(name, 1.0) for name in laws.domains},
+        "available": read_available(asked.available, laws.domains) if asked.available else None,
+        "objective": {
+            "minimize": asked.objective,
+            "weights": dict(asked.weights),
+            "relative_to": "proportional" if asked.available else "uniform",
+            "tail": _TAIL if asked.tail is None else asked.tail,
+        },
+        "constraints": {
+            "repetition": asked.repetition,
+            "floor": asked.floor,
+            "share": {name: {"min": low, "max": high} for name, (low, high) in asked.shares.items()},
+            "group": {
+                name: {"members": list(members), "min": low, "max": high}
+                for name, (members, low, high) in asked.groups.items()
+            },
+            "prior": asked.prior,
+        },
+    }
+
+
+def _goals(reach: Mapping[str, float], laws: Fit) -> dict[str, float]:
+    """Goals for losses; those of scores, which are given as scores, as their distance to the best one."""
+    found = {}
+    for name, goal in reach.items():
+        best = laws[name].best
+        if best is not None and not 0 < goal < best:
+            raise InputError(f"--reach: '{name}' is a score below {best:g}, not {goal:g}")
+        found[name] = goal if best is None else best - goal
+    return found
 
 
 def show_allocation(document: Mapping[str, Any]) -> None:
@@ -284,7 +364,11 @@ def show_allocation(document: Mapping[str, Any]) -> None:
         low, high = gain["interval"]
         print(f"  against {name}{outside}: {gain['apparent']:+.2%} lower [{low:+.2%}, {high:+.2%}],", end=" ")
         print(f"corrected {gain['corrected']:+.2%}, better with probability {gain['probability']:.0%}")
-    predicted = ", ".join(f"{name} {loss:.4g}" for name, loss in document["predicted"].items())
+    scores = document.get("scores", {})
+    predicted = ", ".join(
+        f"{name} {scores[name]:.4g} (a score)" if name in scores else f"{name} {loss:.4g}"
+        for name, loss in document["predicted"].items()
+    )
     print("\n".join(paragraph(f"predicted: {predicted}", "  ", "    ")))
     for name, entry in document.get("structure", {}).get("domains", {}).items():
         if entry["kind"]:
@@ -317,9 +401,3 @@ def _dropped(document: Mapping[str, Any]) -> list[str]:
             f"--floor {KEPT:g}, which keeps every domain at {KEPT:.0%}, would raise it by {percent(found['together'])}"
         )
     return said
-
-
-def _refuse_unknown(kind: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    for name in given:
-        if name not in known:
-            raise InputError(f"--{kind}: there is no '{name}'", meant_or_known(name, known, "names"))

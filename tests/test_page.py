@@ -12,6 +12,7 @@ import pytest
 from browser import Browser, find_browser
 
 from mixlang.report.svg import COLOURS, Chart, share_bars
+from mixlang.words import signed
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_the_page_is_one_file_that_says_what_was_measured(page, build):
     assert len(text) < 5_000_000
     verification = json.loads((build / "verification.json").read_text())
     change = verification["improvements"]["1280"]["proportional"]["overall"]["mean"]
-    assert f"{abs(change):.1%} {'lower' if change < 0 else 'higher'}" in text
+    assert f"<b>{signed(change)}</b> from proportional sampling" in text
     assert "small@v1" in text
     for picture in pictures:
         text = text.replace(picture, "")
@@ -167,7 +168,7 @@ def test_the_curves_are_the_losses_of_the_runs(page, build):
     runs = json.loads((build / "runs.json").read_text())["runs"]
     drawn = figures(page)
     for name in ("ct", "mri"):
-        root = drawn[f"Held-out loss on {name} against samples, by training domain, both axes logarithmic"]
+        root = drawn[f"Validation loss on {name} against samples, by training domain, both axes logarithmic"]
         for source in ("ct", "mri"):
             (group,) = [one for one in root.iter("g") if one.get("data-name") == source]
             pixels = marked(group)

@@ -386,7 +386,13 @@ def test_the_commands_of_the_lifecycle(second):
     shown = mixlang("registry", "show", "small@stable", cwd=second)
     assert "warning: small@v1 is deprecated" in shown.stderr
     assert shown.stdout.startswith("small@v1  deprecated stable  published")
-    for words in ("how sure", "rivals", "12 volumes of 12 subjects", "mixlang run specs/small.yaml", "commit "):
+    for words in (
+        "how sure",
+        "what these names mean",
+        "12 volumes of 12 subjects",
+        "mixlang run specs/small.yaml",
+        "commit ",
+    ):
         assert words in shown.stdout
     mixlang("registry", "tag", "small", "stable", "--remove", cwd=second)
     listed = json.loads(mixlang("registry", "list", "--format", "json", cwd=second).stdout)

@@ -50,6 +50,7 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
         }
         for row, loss in enumerate(problem.fit.names)
     }
+    owners = [None if law.law.own is None else problem.domains[law.law.own] for law in problem.fit.laws]
     domains: dict[str, Any] = {}
     for index, name in enumerate(problem.domains):
         has = not np.isnan(receiving[index])
@@ -63,8 +64,15 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
                 entry["kind"] = "hub"
             elif gets is not None and gives[1] < ISLAND and gets[1] < ISLAND:
                 entry["kind"] = "island"
-        worths = dict(zip(problem.fit.names, worth[:, index].tolist(), strict=True))
-        domains[name] = entry | {"says": _sentence(name, entry, worths, links)}
+        own = owners.index(name) if name in owners else None
+        worths = {
+            owners[row] or loss: float(worth[row, index]) for row, loss in enumerate(problem.fit.names) if row != own
+        }
+        helpers = (
+            {} if own is None else {giver: found["part"] for giver, found in links[problem.fit.names[own]].items()}
+        )
+        helpers.pop(name, None)
+        domains[name] = entry | {"says": _sentence(name, entry, worths, helpers)}
     table = {
         loss: dict(zip(problem.domains, row, strict=True))
         for loss, row in zip(problem.fit.names, elasticity.tolist(), strict=True)
@@ -78,23 +86,26 @@ def _parts(elasticity: Floats) -> Floats:
     return np.where(whole > 0, elasticity / np.where(whole > 0, whole, 1.0), 0.0)
 
 
-def _sentence(name: str, entry: dict[str, Any], worths: dict[str, float], links: dict[str, Any]) -> str:
-    """A domain's role in words; `worths`: what its data are worth to each loss."""
+def _sentence(name: str, entry: dict[str, Any], worths: dict[str, float], helpers: dict[str, float]) -> str:
+    """A domain's role in words.
+
+    Args:
+        worths: what its data are worth to each other loss, by the loss's domain where it has one; helpers: the parts of
+            its own loss's improvement that other domains bring.
+    """
 
     def part(side: str) -> str:
         ends = entry.get(f"{side}_interval")
         return f"{entry[side]:.0%}" + (f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else "")
 
     kind = {"hub": "is a hub", "island": "is an island", None: "is not shown to be a hub or an island"}[entry["kind"]]
-    others = {loss: worth for loss, worth in worths.items() if loss != name}
     text = f"{name} {kind}: {part('giving')} of what its data are worth goes to other domains"
-    if entry["giving"] > ISLAND:
-        text += f", above all to {max(others, key=lambda loss: others[loss])}"
+    if entry["giving"] > ISLAND and worths:
+        text += f", above all to {max(worths, key=lambda loss: worths[loss])}"
     if entry["receiving"] is None:
         return f"{text}."
-    helpers = {giver: found["part"] for giver, found in links[name].items() if giver != name}
     text += f"; {part('receiving')} of its own improvement comes from others"
-    if entry["receiving"] > ISLAND:
+    if entry["receiving"] > ISLAND and helpers:
         text += f", above all from {max(helpers, key=lambda giver: helpers[giver])}"
     return text + (". Only its own data help it." if entry["kind"] == "island" else ".")
 

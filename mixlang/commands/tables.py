@@ -9,16 +9,24 @@ from mixlang.console import print_json
 
 def fit(arguments: argparse.Namespace) -> None:
     """Fit laws to two tables."""
+    from mixlang.laws.roles import Columns
     from mixlang.tables import fit_tables
 
-    fit_tables(
-        arguments.mixtures,
-        arguments.losses,
-        arguments.out,
+    columns = Columns(
         arguments.key,
         arguments.budget,
         arguments.seed,
         arguments.ignore,
+        arguments.keep,
+        arguments.maximize,
+        arguments.shares,
+        arguments.where,
+    )
+    fit_tables(
+        arguments.mixtures,
+        arguments.losses,
+        arguments.out,
+        columns,
         arguments.law,
         arguments.choose,
         arguments.draws,
@@ -39,30 +47,30 @@ def predict(arguments: argparse.Namespace) -> None:
         arguments.at,
         arguments.ignore,
         arguments.seed,
+        arguments.shares,
     )
 
 
 def allocate(arguments: argparse.Namespace) -> None:
     """Solve the mixture of a budget."""
-    from mixlang.tables import allocate_fit, show_allocation
+    from mixlang.tables import Asked, allocate_fit, show_allocation
 
-    document = allocate_fit(
-        arguments.fit,
-        arguments.out,
+    asked = Asked(
         arguments.budget,
         arguments.objective,
-        arguments.weights,
+        arguments.weights or {},
         arguments.available,
         arguments.repetition,
         arguments.floor,
-        arguments.share,
-        arguments.group,
-        arguments.cost,
+        arguments.share or {},
+        arguments.group or {},
+        arguments.cost or {},
         arguments.prior,
         arguments.tail,
-        arguments.reach,
-        arguments.path,
+        arguments.reach or {},
+        arguments.path or (),
     )
+    document = allocate_fit(arguments.fit, arguments.out, asked)
     if arguments.format == "json":
         print_json(document)
     else:

@@ -4,137 +4,25 @@ wrong and plausible. Every refusal names the file, the row and the column.
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.errors import InputError
+from mixlang.laws.direction import refuse_rising
+from mixlang.laws.pooled import refuse_pooled
+from mixlang.laws.roles import Columns, domains_of, losses_in, owner, refuse_open_roles
+from mixlang.laws.sheet import Sheet, number, read_rows, read_sheet
 from mixlang.laws.table import LossTable
 from mixlang.names import meant, meant_or_known
 
 Floats = NDArray[np.float64]
 
 _EXACT = 1e-6
-_TOLERATED = 0.01
-"""Shares may sum to 1 within this, as rounded ones do; they are then renormalised, and that is said."""
-
-_LISTED = 64
-"""Columns that are looked at for the one that was meant."""
-
-_MOST_CELLS = 50_000_000
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A CSV file as numbers.
-
-    Attributes:
-        path: the file; key: name of the key column; columns: the others, in file order.
-        keys: of the rows, in file order; lines: their line numbers in the file.
-        values: finite, shape (rows, columns).
-    """
-
-    path: Path
-    key: str
-    columns: tuple[str, ...]
-    keys: tuple[str, ...]
-    lines: tuple[int, ...]
-    values: Floats
-
-    def column(self, name: str) -> Floats:
-        """The values of one column."""
-        return self.values[:, self.columns.index(name)]
-
-    def without(self, names: Sequence[str]) -> Sheet:
-        """The sheet less some columns."""
-        kept = [index for index, name in enumerate(self.columns) if name not in names]
-        columns = tuple(self.columns[index] for index in kept)
-        return Sheet(self.path, self.key, columns, self.keys, self.lines, self.values[:, kept])
-
-
-def read_sheet(path: Path, key: str) -> Sheet:
-    """Read a CSV file whose cells but the key are finite numbers.
-
-    Raises:
-        InputError: unreadable, ragged, duplicate columns or keys, or a cell that is no finite number.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(number, row) for number, row in _numbered(file, path) if any(cell.strip() for cell in row)]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8", "Export it as CSV (UTF-8).") from error
-    if not rows:
-        raise InputError(f"{path} is empty", "Expected a header and a row a run.")
-    header = [name.strip() for name in rows[0][1]]
-    for index, name in enumerate(header):
-        if not name:
-            raise InputError(f"{path}:1: column {index + 1} has no name")
-        if name in header[:index]:
-            raise InputError(f"{path}:1: there are two columns '{name}'", "Names tell columns apart; rename one.")
-    if key not in header:
-        raise InputError(
-            f"{path}:1: there is no column '{key}' to join on; the columns are {', '.join(header[:8])}"
-            + (", ..." if len(header) > 8 else ""),
-            f"{meant(key, header[:_LISTED])} Name the column with --key.".strip(),
-        )
-    if len(rows) < 2:
-        raise InputError(f"{path} has a header but no rows")
-    if len(header) < 2:
-        raise InputError(f"{path} has no column beside its key '{key}'")
-    return _numbers(path, key, header, rows[1:])
-
-
-def _numbered(file: object, path: Path) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(file, strict=True)  # type: ignore[arg-type]
-    rows = []
-    try:
-        for row in reader:
-            rows.append((reader.line_num, row))
-            if len(rows) * len(rows[0][1]) > _MOST_CELLS:
-                raise InputError(f"{path} has more than {_MOST_CELLS:,} cells")
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
-    return rows
-
-
-def _numbers(path: Path, key: str, header: list[str], rows: list[tuple[int, list[str]]]) -> Sheet:
-    where = header.index(key)
-    names = [name for name in header if name != key]
-    keys: dict[str, int] = {}
-    values = np.empty((len(rows), len(names)))
-    for index, (line, row) in enumerate(rows):
-        if len(row) != len(header):
-            raise InputError(f"{path}:{line}: the row has {len(row)} cells, the header {len(header)}")
-        label = row[where].strip()
-        if not label:
-            raise InputError(f"{path}:{line}: the key '{key}' is empty")
-        if label in keys:
-            raise InputError(f"{path}:{line}: the key {key} = {label} was already used in line {keys[label]}")
-        keys[label] = line
-        cells = [cell for position, cell in enumerate(row) if position != where]
-        for column, (name, cell) in enumerate(zip(names, cells, strict=True)):
-            values[index, column] = _number(cell, f"{path}:{line}: column '{name}' ({key} = {label})")
-    return Sheet(path, key, tuple(names), tuple(keys), tuple(keys.values()), values)
-
-
-def _number(cell: str, where: str) -> float:
-    text = cell.strip()
-    if not text:
-        raise InputError(f"{where}: the cell is empty", "Give a number, or leave the run out of both tables.")
-    try:
-        value = float(text) if "_" not in text else math.nan
-    except ValueError:
-        value = math.nan
-    if math.isnan(value) or math.isinf(value):
-        raise InputError(f"{where}: expected a finite number, not '{text[:40]}'")
-    return value
+"""Shares that sum to 1 within this are taken as they are; others are renormalised, and that is said."""
 
 
 @dataclass(frozen=True)
@@ -142,125 +30,224 @@ class Mixtures:
     """Mixtures as amounts.
 
     Attributes:
-        sheet: whose rows they are; amounts: shape (rows, domains); budgets: shape (rows,); notes: what was mended.
+        sheet: whose rows they are; domains: of the columns of `amounts`.
+        amounts: shape (rows, domains); budgets: shape (rows,); notes: what was put right.
     """
 
     sheet: Sheet
+    domains: tuple[str, ...]
     amounts: Floats
     budgets: Floats
     notes: tuple[str, ...]
 
-    @property
-    def domains(self) -> tuple[str, ...]:
-        """Names of the columns of amounts."""
-        return self.sheet.columns
+
+@dataclass(frozen=True)
+class Tables:
+    """Two tables, joined.
+
+    Attributes:
+        table: what laws are fitted on; roles: what each column was taken for, a line a table; notes: what was put right.
+    """
+
+    table: LossTable
+    roles: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def read_mixtures(
-    path: Path, key: str, budget: str | None = None, ignored: Sequence[str] = (), given: float = 1.0
-) -> Mixtures:
-    """Read mixtures: shares that sum to 1 a row.
+def read_mixtures(path: Path, columns: Columns, given: float = 1.0) -> Mixtures:
+    """Read mixtures.
 
     Args:
-        budget: the column of the total amount of each run; without it all runs have the amount `given`.
-        ignored: columns that are neither domains nor budget, such as a seed.
+        given: the amount of every run where there is no column of budgets.
 
     Raises:
-        InputError: as `read_sheet`, a negative share, shares that do not sum to 1 within 1 %, a budget not above 0.
+        InputError: as `read_sheet` and `domains_of`; a budget not above 0; amounts that do not sum to their budget.
     """
-    sheet = read_sheet(path, key)
-    for name in [*([budget] if budget else []), *ignored]:
-        if name not in sheet.columns:
-            hint = meant(name, sheet.columns[:_LISTED])
-            raise InputError(
-                f"{path}:1: there is no column '{name}'; the columns are {', '.join(sheet.columns[:8])}", hint
-            )
-    budgets = sheet.column(budget) if budget else np.full(len(sheet.keys), float(given))
+    sheet = _rows(path, columns)
+    return _mixtures(sheet, domains_of(sheet, columns), columns, given)
+
+
+def _rows(path: Path, columns: Columns) -> Sheet:
+    sheet = read_sheet(path, columns.key)
+    for name, value in columns.where.items():
+        sheet = sheet.where(name, value)
+    return sheet
+
+
+def _mixtures(sheet: Sheet, domains: tuple[str, ...], columns: Columns, given: float) -> Mixtures:
+    values = np.stack([sheet.numbers(name) for name in domains], axis=1)
+    total = values.sum(axis=1)
+    budgets = sheet.numbers(columns.budget) if columns.budget else np.full(len(total), float(given))
     for line, value in zip(sheet.lines, budgets.tolist(), strict=True):
         if value <= 0:
-            raise InputError(f"{path}:{line}: column '{budget}': a budget is above 0, not {value:g}")
-    shares = sheet.without([*([budget] if budget else []), *ignored])
-    if not shares.columns:
-        raise InputError(f"{path} has no column of shares")
-    negative = np.argwhere(shares.values < 0)
-    if len(negative):
-        row, column = negative[0]
-        raise InputError(
-            f"{path}:{shares.lines[row]}: column '{shares.columns[column]}': a share is not below 0, "
-            f"as {shares.values[row, column]:g} is"
+            raise InputError(f"{sheet.path}:{line}: column '{columns.budget}': a budget is above 0, not {value:g}")
+    if columns.unit == "amounts":
+        return _of_amounts(sheet, domains, values, budgets if columns.budget else None)
+    off = np.abs(total / (100 if columns.unit == "percent" else 1) - 1)
+    notes = sheet.notes
+    if off.max() > _EXACT:
+        rows = int((off > _EXACT).sum())
+        notes += (
+            f"{sheet.path}: the shares of {rows} rows do not sum to 1 (by up to {off.max():.2g}); they were renormalised",
         )
-    total = shares.values.sum(axis=1)
-    worst = int(np.argmax(np.abs(total - 1)))
-    off = abs(total[worst] - 1)
-    if off > _TOLERATED + 1e-9:
-        raise InputError(
-            f"{path}:{shares.lines[worst]}: the shares ({', '.join(shares.columns[:3])}, ...) sum to {total[worst]:.6g}, "
-            "not 1",
-            "If a column is not a domain, name it with --budget or --ignore; if these are amounts, divide by their sum "
-            "and give the sum with --budget.",
-        )
-    notes = ()
-    if off > _EXACT:
-        rows = int((np.abs(total - 1) > _EXACT).sum())
-        notes = (f"{path}: the shares of {rows} rows do not sum to 1 (by up to {off:.2g}); they were renormalised",)
-    return Mixtures(shares, shares.values / total[:, None] * budgets[:, None], budgets, notes)
+    return Mixtures(sheet, domains, values / total[:, None] * budgets[:, None], budgets, notes)
 
 
-def read_tables(
-    mixtures: Path,
-    losses: Path,
-    key: str,
-    budget: str | None = None,
-    seed: str | None = None,
-    ignored: Sequence[str] = (),
-) -> tuple[LossTable, tuple[str, ...]]:
-    """Read and join a table of mixtures and a table of losses.
+def _of_amounts(sheet: Sheet, domains: tuple[str, ...], amounts: Floats, budgets: Floats | None) -> Mixtures:
+    """Amounts, whose sum is the budget; a column of budgets has to agree within 1 %."""
+    total = amounts.sum(axis=1)
+    for row in np.flatnonzero(total <= 0):
+        raise InputError(f"{sheet.path}:{sheet.lines[row]}: the amounts sum to 0")
+    if budgets is not None:
+        for row in np.flatnonzero(np.abs(total / budgets - 1) > 0.01):
+            raise InputError(
+                f"{sheet.path}:{sheet.lines[row]}: the amounts sum to {total[row]:.6g}, the budget is {budgets[row]:.6g}",
+                "If a column is not a domain, leave it out with --ignore.",
+            )
+    return Mixtures(sheet, domains, amounts, total, sheet.notes)
 
-    Args:
-        budget, seed: columns of the mixtures table; ignored: columns of either table to leave out.
 
-    Returns:
-        The table, and notes of what was mended.
+def read_tables(mixtures: Path, losses: Path, columns: Columns) -> Tables:
+    """Read and join a table of mixtures and a table of losses, which may be one file.
 
     Raises:
-        InputError: as `read_mixtures`; a key in one table only; a loss that is not above 0.
+        InputError: as `read_mixtures`; a column whose role is open; a key in one table only; a loss that is not above 0,
+            or that rises with data.
     """
-    known = set(read_sheet(mixtures, key).columns), set(read_sheet(losses, key).columns)
-    for name in ignored:
-        if name not in known[0] | known[1]:
-            hint = meant(name, sorted(known[0] | known[1])[:_LISTED])
-            raise InputError(f"there is no column '{name}' to ignore in {mixtures} or {losses}", hint)
-    left = [name for name in ignored if name in known[0]]
-    amounts = read_mixtures(mixtures, key, budget, [*left, *([seed] if seed else [])])
-    right = read_sheet(losses, key).without(ignored)
-    if not right.columns:
-        raise InputError(f"{losses} has no column of losses")
-    _same_keys(amounts.sheet, right)
-    bad = np.argwhere(right.values <= 0)
-    if len(bad):
-        row, column = bad[0]
-        raise InputError(
-            f"{losses}:{right.lines[row]}: column '{right.columns[column]}' ({key} = {right.keys[row]}): a loss is above "
-            f"0, not {right.values[row, column]:g}",
-            "Laws are of losses, where less is better; give the negative logarithm, or 1 less an accuracy.",
-        )
+    together = mixtures.resolve() == losses.resolve()
+    left, right = _rows(mixtures, columns), read_sheet(losses, columns.key)
+    _refuse_unknown(columns, left, right)
+    if together:
+        right = left
+        names = losses_in(left, columns)
+    else:
+        for name, value in columns.where.items():
+            right = right.where(name, value) if name in right.columns else right
+        names = tuple(name for name in right.columns if name not in {*columns.ignored, *columns.where})
+    own = _of(columns, left)
+    domains = domains_of(left, own, names if together else ())
+    amounts = _mixtures(left, domains, own, 1.0)
+    if not names:
+        hint = "In a table of both, losses are named so ('ct_loss'), or given with --keep." if together else ""
+        raise InputError(f"{losses} has no column of losses", hint)
+    refuse_open_roles(right, names, domains, left, columns)
+    if not together:
+        if columns.where:
+            right = _matching(right, left)
+        _same_keys(left, right)
+    values, bests = _all_losses(right, left.keys, names, columns)
+    refuse_pooled(left, amounts.amounts, values, columns)
+    table = _table(amounts, right, names, values, bests, columns)
+    open_ones = refuse_rising(table, frozenset(columns.kept))
+    notes = [*amounts.notes, *(right.notes if not together else ())]
+    if open_ones:
+        notes.append(f"whether less is better cannot be told from the runs for {_few(open_ones)}; laws are of losses")
+    return Tables(table, _roles(amounts, right, table, columns), tuple(notes))
+
+
+def _of(columns: Columns, left: Sheet) -> Columns:
+    """What the user says, of the mixtures table alone: columns to leave out may be in the other one."""
+    return replace(columns, ignored=tuple(name for name in columns.ignored if name in left.columns))
+
+
+def _refuse_unknown(columns: Columns, left: Sheet, right: Sheet) -> None:
+    known = [*left.columns, *right.columns]
+    for option, names in (("ignore", columns.ignored), ("keep", columns.kept)):
+        for name in names:
+            if name not in known:
+                hint = meant(name, sorted(set(known))[:64])
+                raise InputError(f"there is no column '{name}' to {option} in {left.path} or {right.path}", hint)
+    for name in columns.maximize:
+        right.require(name)
+
+
+def _matching(right: Sheet, left: Sheet) -> Sheet:
+    """The rows of a table whose runs the other one has, where rows of that were chosen."""
+    kept = [index for index, key in enumerate(right.keys) if key in set(left.keys)]
+    return replace(
+        right,
+        keys=tuple(right.keys[index] for index in kept),
+        lines=tuple(right.lines[index] for index in kept),
+        cells=tuple(right.cells[index] for index in kept),
+    )
+
+
+def _all_losses(
+    right: Sheet, keys: Sequence[str], names: tuple[str, ...], columns: Columns
+) -> tuple[Floats, list[float | None]]:
+    """The losses in the order of some keys, shape (rows, losses), and for each the best score where it was given as one."""
     place = {label: index for index, label in enumerate(right.keys)}
-    order = [place[label] for label in amounts.sheet.keys]
-    seeds = None
-    if seed:
-        column = read_sheet(mixtures, key).column(seed)
-        fractional = np.flatnonzero(column != np.round(column))
-        if len(fractional):
-            line = amounts.sheet.lines[int(fractional[0])]
-            raise InputError(f"{mixtures}:{line}: column '{seed}': a seed is a whole number")
-        seeds = column.astype(np.int64)
-    table = LossTable.sorted(amounts.domains, right.columns, amounts.amounts, right.values[order], None, seeds)
-    return table, amounts.notes
+    order = [place[label] for label in keys]
+    found = [_losses(right, name, name in columns.maximize) for name in names]
+    return np.stack([losses for losses, _ in found], axis=1)[order], [best for _, best in found]
+
+
+def _table(
+    amounts: Mixtures,
+    right: Sheet,
+    names: tuple[str, ...],
+    losses: Floats,
+    bests: Sequence[float | None],
+    columns: Columns,
+) -> LossTable:
+    """Mixtures and losses as what laws are fitted on."""
+    owners = [owner(name, amounts.domains) for name in names]
+    for at, one in enumerate(owners):
+        if one is not None and one in owners[:at]:
+            raise InputError(
+                f"{right.path}:1: the columns '{names[owners.index(one)]}' and '{names[at]}' are both losses of '{one}'",
+                "Leave one out with --ignore.",
+            )
+    seeds = _seeds(amounts.sheet, columns.seed) if columns.seed else None
+    known = any(best is not None for best in bests)
+    return LossTable.sorted(
+        amounts.domains, names, amounts.amounts, losses, None, seeds, owners, bests if known else None
+    )
+
+
+def _losses(sheet: Sheet, name: str, score: bool) -> tuple[Floats, float | None]:
+    """A column of losses, or of scores as their distance to the best one.
+
+    Returns:
+        The losses, NaN where there is none, and the best score; None for losses.
+    """
+    values = sheet.numbers(name, holes=True)
+    if not np.isfinite(values).any():
+        raise InputError(f"{sheet.path}:1: column '{name}' has no value", f"Leave it out with --ignore {name}.")
+    best = None
+    if score:
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        if low < 0 or high > 100:
+            row = int(np.nanargmin(values) if low < 0 else np.nanargmax(values))
+            raise InputError(
+                f"{sheet.place(row, name)}: a score is between 0 and 1 or between 0 and 100, not {values[row]:g}"
+            )
+        best = 1.0 if high <= 1 else 100.0
+        values = best - values
+    for row in np.flatnonzero(values <= 0):
+        if score:
+            raise InputError(
+                f"{sheet.place(row, name)}: a score of {best:g} leaves no loss, whose logarithm is fitted",
+                "Leave the cell empty, or use a score that is not perfect.",
+            )
+        raise InputError(
+            f"{sheet.place(row, name)}: a loss is above 0, not {values[row]:g}",
+            f"Laws are of losses, where less is better. If it is a score: --maximize {name}.",
+        )
+    return values, best
+
+
+def _seeds(sheet: Sheet, name: str) -> NDArray[np.int64]:
+    column = sheet.numbers(name)
+    for row in np.flatnonzero(column != np.round(column)):
+        raise InputError(f"{sheet.path}:{sheet.lines[row]}: column '{name}': a seed is a whole number")
+    return column.astype(np.int64)
 
 
 def _same_keys(left: Sheet, right: Sheet) -> None:
     for one, other in ((left, right), (right, left)):
-        missing = [label for label in one.keys if label not in set(other.keys)]
+        there = set(other.keys)
+        missing = [label for label in one.keys if label not in there]
         if missing:
             line = one.lines[one.keys.index(missing[0])]
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
@@ -270,33 +257,58 @@ def _same_keys(left: Sheet, right: Sheet) -> None:
             )
 
 
+def _roles(amounts: Mixtures, right: Sheet, table: LossTable, columns: Columns) -> tuple[str, ...]:
+    """What each column was taken for."""
+    left, low, high = amounts.sheet, float(amounts.budgets.min()), float(amounts.budgets.max())
+    parts = [f"key {columns.key}"]
+    source = columns.budget or ("the sum of the amounts" if columns.unit == "amounts" else None)
+    parts += [f"budget {source} ({low:,.6g} to {high:,.6g})" if source else "no budget, all runs alike"]
+    parts += [f"seed {columns.seed}"] if columns.seed else []
+    parts += [f"domains {', '.join(amounts.domains)}"]
+    parts += [f"only {name} = {value}" for name, value in columns.where.items()]
+    owned = {name: table.domains[at] for i, name in enumerate(table.names) if (at := table.own(i)) is not None}
+    told = [name if name == on else f"{name} (of {on})" for name, on in owned.items()]
+    scores = [f"{name} ({table.best(i):g} less it)" for i, name in enumerate(table.names) if table.best(i) is not None]
+    others = [name for name in table.names if name not in owned]
+    losses = [f"losses of domains: {', '.join(told)}"] if told else []
+    losses += [f"other losses: {', '.join(others)}"] if others else []
+    losses += [f"scores, where more is better: {', '.join(scores)}"] if scores else []
+    beside = {sheet.path: [name for name in sheet.columns if name in columns.ignored] for sheet in (left, right)}
+    lines = {left.path: parts}
+    lines[right.path] = [*lines.get(right.path, []), *losses]
+    return tuple(
+        f"{path}: {'; '.join([*told, *(['left out: ' + ', '.join(beside[path])] if beside[path] else [])])}"
+        for path, told in lines.items()
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def read_available(path: Path, domains: Sequence[str]) -> dict[str, dict[str, float]]:
     """Read how much there is of each domain: a CSV with columns `domain` and `amount`, in the unit of the budget.
 
     Raises:
         InputError: a missing, unknown or repeated domain, or an amount below 0.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8") from error
-    rows = [row for row in csv.reader(text.splitlines()) if any(row)]
-    if not rows or [name.strip() for name in rows[0]] != ["domain", "amount"]:
+    rows, separator = read_rows(path)
+    if not rows or rows[0][1] != ["domain", "amount"]:
         raise InputError(f"{path}:1: expected the columns domain,amount")
     found: dict[str, dict[str, float]] = {}
-    for line, row in enumerate(rows[1:], 2):
+    for line, row in rows[1:]:
         if len(row) != 2:
             raise InputError(f"{path}:{line}: expected a domain and an amount")
-        name = row[0].strip()
-        if name not in domains:
+        name = owner(row[0], domains)
+        if name is None:
             raise InputError(
-                f"{path}:{line}: the laws have no domain '{name}'", meant_or_known(name, domains, "domains")
+                f"{path}:{line}: the laws have no domain '{row[0]}'", meant_or_known(row[0], domains, "domains")
             )
         if name in found:
-            raise InputError(f"{path}:{line}: the domain '{name}' stands there twice")
-        amount = _number(row[1], f"{path}:{line}: column 'amount'")
+            raise InputError(f"{path}:{line}: the domain '{name}' is listed twice")
+        amount = number(row[1], separator != "," and "," in row[1])
+        if not np.isfinite(amount):
+            raise InputError(f"{path}:{line}: column 'amount': expected a finite number, not '{row[1][:40]}'")
         if amount < 0:
             raise InputError(f"{path}:{line}: column 'amount': there cannot be {amount:g}")
         found[name] = {"volumes": amount, "crops": amount}

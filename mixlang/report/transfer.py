@@ -32,6 +32,7 @@ def transfer_section(results: Results) -> list[str]:
     parts += [f"<figure>{figure}</figure>", "</div>"]
     note = (
         "Rows: evaluated domain; columns: trained domain. Left: 1 means as good as the domain's own data. Right, at the "
-        f"published shares of {results.allocation['target']['budget']:,.0f} samples: samples of the row's domain that one more sample of the column's is worth, by the fitted laws."
+        f"published shares of {results.allocation['target']['budget']:,.0f} samples: samples of the row's domain "
+        "that one more sample of the column's is worth, by the fitted laws."
     )
     return [*parts, soft(note)]
