@@ -32,8 +32,9 @@ FLAGS = {
     "worker": {"--shard"},
     "gc": {"--dry-run", "--yes", "--empty-trash", "--unknown", "--release"},
     "fit": {"--mixtures", "--losses", "--key", "--budget", "--seed", "--ignore", "--law", "--choose", "--draws"}
+    | {"--keep", "--maximize", "--shares", "--where"}
     | {"--trees", "--out"},
-    "predict": {"--fit", "--mixtures", "--key", "--budget", "--seed", "--ignore", "--at", "--out"},
+    "predict": {"--fit", "--mixtures", "--key", "--budget", "--seed", "--ignore", "--shares", "--at", "--out"},
     "allocate": {
         "--fit",
         "--budget",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,21 @@ def smallest_budget(
         InputError: an unknown loss, or a goal that is no positive number.
         SolveError: no budget reaches the goals; says why.
     """
+    _refuse_goals(fit, goals)
+    question = _Question(fit, _asked(fit, settings, goals), goals)
+    low, high, best = question.bracket()
+    while high / low > 1 + precision:
+        middle = float(np.sqrt(low * high))
+        tried = question.at(middle)
+        if tried.objective <= 1:
+            best, high = tried, middle
+        else:
+            low = middle
+    return best
+
+
+def _refuse_goals(fit: Fit, goals: Mapping[str, float]) -> None:
+    """Refuse goals that mean nothing, or that no budget reaches since they are below the irreducible loss."""
     for name, goal in goals.items():
         if name not in fit.names:
             raise InputError(f"there is no loss '{name}'", meant_or_known(name, fit.names, "losses"))
@@ -58,7 +74,11 @@ def smallest_budget(
         raise InputError(
             "all runs fitted had one budget, so budgets cannot be compared", "Fit runs of several budgets."
         )
-    asked = {
+
+
+def _asked(fit: Fit, settings: Mapping[str, Any], goals: Mapping[str, float]) -> dict[str, Any]:
+    """The problem of one budget: the worst ratio of a loss to its goal."""
+    return {
         **settings,
         "objective": {
             "minimize": "worst_case",
@@ -68,39 +88,50 @@ def smallest_budget(
         "constraints": {**settings["constraints"], "prior": 0.0},
     }
 
-    def at(budget: float) -> Allocation:
-        problem = Problem.of(fit, asked, budget)
-        wanted = np.array([[goals.get(name, 1.0) for name in fit.names]])
-        from dataclasses import replace
 
+@dataclass(frozen=True)
+class _Question:
+    """Which budget reaches some goals, answered one budget at a time."""
+
+    fit: Fit
+    asked: Mapping[str, Any]
+    goals: Mapping[str, float]
+
+    def at(self, budget: float) -> Allocation:
+        """The allocation of a budget; its objective is at most 1 where the goals are reached."""
+        problem = Problem.of(self.fit, self.asked, budget)
+        wanted = np.array([[self.goals.get(name, 1.0) for name in self.fit.names]])
         return solve(replace(problem, reference=wanted))
 
-    low, high = fit.budgets[0] * 1e-3, fit.budgets[1]
-    best, limit = None, fit.budgets[1] * 1e6
-    while True:
-        try:
-            best = at(high)
-        except SolveError as error:
-            raise SolveError(f"the goals are not reached before the caps: at a budget of {high:g}, {error}") from error
-        if best.objective <= 1:
-            break
-        if high >= limit:
-            worst = max(goals, key=lambda name: best.losses[fit.names.index(name)] / goals[name])
-            reached = best.losses[fit.names.index(worst)]
-            raise SolveError(
-                f"no budget brings '{worst}' to {goals[worst]:g}: a million times the largest one fitted leaves it at "
-                f"{reached:.4g}",
-                "Raise the goal.",
-            )
-        low, high = high, _larger(fit, asked, high, limit)
-    while high / low > 1 + precision:
-        middle = float(np.sqrt(low * high))
-        tried = at(middle)
-        if tried.objective <= 1:
-            best, high = tried, middle
-        else:
-            low = middle
-    return best
+    def bracket(self) -> tuple[float, float, Allocation]:
+        """A budget that does not reach the goals, one that does, and its allocation.
+
+        Raises:
+            SolveError: no budget within a million times the largest one fitted, or within the caps, does.
+        """
+        low, high = self.fit.budgets[0] * 1e-3, self.fit.budgets[1]
+        limit = self.fit.budgets[1] * 1e6
+        while True:
+            try:
+                best = self.at(high)
+            except SolveError as error:
+                raise SolveError(
+                    f"the goals are not reached before the caps: at a budget of {high:g}, {error}"
+                ) from error
+            if best.objective <= 1:
+                return low, high, best
+            if high >= limit:
+                raise self._out_of_reach(best)
+            low, high = high, _larger(self.fit, self.asked, high, limit)
+
+    def _out_of_reach(self, best: Allocation) -> SolveError:
+        reached = dict(zip(self.fit.names, best.losses.tolist(), strict=True))
+        worst = max(self.goals, key=lambda name: reached[name] / self.goals[name])
+        return SolveError(
+            f"no budget brings '{worst}' to {self.goals[worst]:g}: a million times the largest one fitted leaves it at "
+            f"{reached[worst]:.4g}",
+            "Raise the goal.",
+        )
 
 
 def _larger(fit: Fit, settings: Mapping[str, Any], budget: float, limit: float) -> float:
