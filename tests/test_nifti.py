@@ -260,7 +260,7 @@ FAULTS = {
     "constant": "constant: every voxel is 7",
     "missing": "there is no such file",
     "a link to itself": "cannot be read (Too many levels of symbolic links)",
-    "a folder": "cannot be read (Is a directory)",
+    "a folder": "a folder without a DICOM series",
 }
 
 

@@ -662,7 +662,7 @@ def test_doctor_says_what_it_cannot_look_at(tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, words in (
         (("doctor", "nowhere"), "there is nothing at"),
-        (("doctor", "empty"), "no .nii, .nii.gz or .img file"),
+        (("doctor", "empty"), "there is no scan in"),
         (("doctor", "empty", "--out", "no/where.html"), "there is no folder no"),
     ):
         done = mixlang(*arguments, cwd=tmp_path, check=False)

@@ -54,7 +54,7 @@ def found(tmp_path, source, modality="pet", **variables):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("{nnunet: a, bids: b}", "exactly one of nifti, manifest, nnunet, monai_datalist, bids, phantom"),
+        ("{nnunet: a, bids: b}", "exactly one of nifti, manifest, nnunet, monai_datalist, bids, dicom, phantom"),
         ("{nifti: a, where: {x: y}}", "'where' has no meaning for a nifti source, only for manifest or bids"),
         ("{bids: a, subject: x}", "'subject' has no meaning for a bids source"),
         ("{manifest: a, subject: x}", "'subject' has no meaning for a manifest source"),

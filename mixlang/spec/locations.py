@@ -87,7 +87,7 @@ class Locations:
         """The glob that `text` stands for here. Only what the spec writes as a pattern is one: the workspace's folder
         and the values of variables are literal, and so is a part that names a file or folder which is there.
 
-        The ending .nii or .nii.gz is found in capitals too.
+        The endings of scans are found in capitals too.
 
         Raises:
             UndefinedVariable: a variable has no value.
@@ -131,8 +131,8 @@ def _is_there(folder: Path, name: str) -> bool:
 
 
 def _in_any_case(part: str) -> str:
-    """A pattern whose ending .nii or .nii.gz fits capitals too."""
-    found = re.search(r"\.nii(\.gz)?\*?$", part)
+    """A pattern whose ending, that of a scan, fits capitals too."""
+    found = re.search(r"\.(nii(\.gz)?|nrrd|nhdr|mha|mhd|mgz|mgh)\*?$", part)
     if found is None:
         return part
     either = "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in found[0])

@@ -110,25 +110,26 @@ class Phantom(Section):
     )
 
 
-_KINDS = ("nifti", "manifest", "nnunet", "monai_datalist", "bids", "phantom")
+_KINDS = ("nifti", "manifest", "nnunet", "monai_datalist", "bids", "dicom", "phantom")
 
 _MEANT_FOR = {
-    "where": ("manifest", "bids"),
-    "subject": ("nifti", "nnunet", "monai_datalist"),
+    "where": ("manifest", "bids", "dicom"),
+    "subject": ("nifti", "nnunet", "monai_datalist", "dicom"),
     "channel": ("nnunet", "monai_datalist"),
     "key": ("monai_datalist",),
     "suffix": ("bids",),
-    "exclude": ("nifti", "manifest", "nnunet", "monai_datalist", "bids"),
+    "exclude": ("nifti", "manifest", "nnunet", "monai_datalist", "bids", "dicom"),
 }
 """Kinds of source that an option of a source has a meaning for."""
 
 
 class Source(Section):
-    """Where a domain's volumes come from: one of `nifti`, `manifest`, `nnunet`, `monai_datalist`, `bids`, `phantom`."""
+    """Where a domain's volumes come from: one of `nifti`, `manifest`, `nnunet`, `monai_datalist`, `bids`, `dicom`, `phantom`."""
 
     nifti: str | None = _key(
         None,
-        "Glob of NIfTI files; `**` crosses folders. `${data_root}` comes from MIXLANG_DATA_ROOT or mixlang.local.yaml.",
+        "Glob of NIfTI files (or .nrrd, .mha, .mhd, .mgz); `**` crosses folders. `${data_root}` comes from "
+        "MIXLANG_DATA_ROOT or mixlang.local.yaml.",
         "${data_root}/mri/**/*.nii.gz",
     )
     manifest: str | None = _key(
@@ -148,15 +149,22 @@ class Source(Section):
         "${data_root}/datalist.json",
     )
     bids: str | None = _key(None, "BIDS data set: the folder that holds its sub-* folders.", "${data_root}/ds000001")
+    dicom: str | None = _key(
+        None,
+        "Folder of DICOM series, at any depth: those of the domain's modality, each a volume. The subject is the patient, "
+        "named by folders. Needs pydicom (pip install 'mixlang[formats]').",
+        "${data_root}/dicom",
+    )
     phantom: Phantom | None = Field(None, description="Generated volumes, written as NIfTI.")
     where: dict[str, str] = _key(
         {},
-        "Manifest: keep the rows whose columns have these values; BIDS: the files whose entities do, as {ses: '01'}.",
+        "Manifest: keep the rows whose columns have these values; BIDS: the files whose entities do, as {ses: '01'}; DICOM: "
+        "the series whose tags do, which may be patterns, as {SeriesDescription: '*T1*'}.",
         {"modality": "CT"},
     )
     subject: str | None = _key(
         None,
-        "nifti, nnunet, monai_datalist: a regular expression whose first group, found in a file's path, is the "
+        "nifti, nnunet, monai_datalist, dicom: a regular expression whose first group, found in a file's path, is the "
         "subject. Without it each file of a glob is a subject of its own.",
         r"(sub-\w+?)_",
     )

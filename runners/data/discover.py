@@ -21,11 +21,13 @@ from pydantic import ValidationError
 from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
+from runners.data.dicom import modalities, series_below
+from runners.data.endings import looks_like_a_scan
 from runners.data.naming import domain_name, glob_for, label_patterns, modality_of, subject_pattern
-from runners.data.nifti import Unusable, ras_grid, read_nifti
+from runners.data.reading import Unusable, read_scan, scan_grid
 from runners.data.sources.candidates import Candidate
 from runners.data.sources.find import find_candidates
-from runners.data.sources.texts import looks_like_a_scan, portable_text
+from runners.data.sources.texts import portable_text
 
 _BIDS_MODALITY = {"ct": "ct", "pet": "pet", **dict.fromkeys(("T1w", "T2w", "T2starw", "PDw", "FLAIR"), "mri")}
 _SAMPLED = 32
@@ -83,7 +85,7 @@ def discover(data: Path) -> Discovery:
     """Look at data and propose domains; reads names, tables and some headers, and voxels only where nothing else tells.
 
     Args:
-        data: a folder of NIfTI files, a CSV manifest, an nnU-Net data set or a folder of them, a MONAI datalist, or a
+        data: a folder of scans or DICOM series, a CSV manifest, an nnU-Net data set or a folder of them, a MONAI datalist, or a
             BIDS tree.
 
     Raises:
@@ -148,7 +150,10 @@ def _proposals(data: Path) -> tuple[Path, str, list[Proposal]]:
     for table in sorted(data.glob("*.csv")):
         if {"path", "subject"} <= set(_columns(table)):
             return data, f"the manifest {table.name}", _manifest(table)
-    return data, "a folder of NIfTI files", _folder(data)
+    series = _series(data)
+    if series and not any(looks_like_a_scan(path) for path in data.rglob("*")):
+        return data, "a folder of DICOM series", series
+    return data, "a folder of scans" + (" and DICOM series" if series else ""), [*_folder(data), *series]
 
 
 def _from_file(data: Path) -> tuple[Path, str, list[Proposal]]:
@@ -273,12 +278,25 @@ def _bids(root: Path) -> list[Proposal]:
     ]
 
 
+def _series(root: Path) -> list[Proposal]:
+    """A domain for each modality of which there are DICOM series."""
+    try:
+        there = {series.modality for series in series_below(root)}
+    except Unusable as error:
+        raise InputError(f"{root} holds DICOM files, and reading them {error}") from error
+    return [
+        (f"{ours}_dicom", ours, {"dicom": "${data_root}"}, f"Modality {theirs} of its series")
+        for theirs, ours in modalities()
+        if theirs in there
+    ]
+
+
 def _folder(root: Path) -> list[Proposal]:
     everything = sorted(path for path in root.rglob("*") if looks_like_a_scan(path) and path.is_file())
     exclude = label_patterns(everything)
     files = [path for path in everything if not any(path.match(pattern) for pattern in exclude)]
     if not files:
-        raise InputError(f"there is no .nii, .nii.gz or .img file in {root}")
+        raise InputError(f"there is no scan in {root}", "Scans end in .nii, .nii.gz, .img, .nrrd, .mha, .mhd or .mgz.")
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         groups[modality_of(path.relative_to(root).parts)].append(path)
@@ -341,7 +359,7 @@ def _by_values(files: list[Path]) -> tuple[str, str]:
     lowest, highest = [], []
     for path in files[:: max(1, len(files) // 3)][:3]:
         try:
-            image = read_nifti(path).image
+            image = read_scan(path).image
             lowest.append(float(np.nanmin(image)))
             highest.append(float(np.nanpercentile(image, 99.9)))
         except Exception:
@@ -383,7 +401,7 @@ def _grid(candidates: list[Candidate]) -> tuple[float | None, tuple[float, float
     edges, extents = [], []
     for item in candidates[:: max(1, len(candidates) // _SAMPLED)][:_SAMPLED]:
         try:
-            shape, affine = ras_grid(item.path)
+            shape, affine = scan_grid(item.path)
         except Unusable:
             continue
         zooms = [math.sqrt(sum(float(part) ** 2 for part in affine[:3, axis])) for axis in range(3)]

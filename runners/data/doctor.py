@@ -23,11 +23,12 @@ from mixlang.report.style import STYLE
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
 from runners.data.absent import outside
+from runners.data.dicom import series_below
 from runners.data.discover import Discovery, look_at
-from runners.data.nifti import Unusable, read_nifti
+from runners.data.endings import looks_like_a_scan
 from runners.data.pictures import middle_slices
+from runners.data.reading import Unusable, read_scan
 from runners.data.scan import scan_domains
-from runners.data.sources.texts import looks_like_a_scan
 from runners.data.tally import converted, kind_of
 
 _WORST = 10
@@ -79,7 +80,8 @@ def _in_no_domain(data: Path, manifest: DataManifest, locations: Locations) -> t
         for part in manifest.domains.values()
         for path in [*(volume.path for volume in part.volumes), *(path for path, _ in part.quarantined)]
     }
-    there = (path for path in data.resolve().rglob("*") if looks_like_a_scan(path) and path.is_file())
+    there = [path for path in data.resolve().rglob("*") if looks_like_a_scan(path) and path.is_file()]
+    there += [series.path for series in series_below(data.resolve())]
     return tuple(sorted(path for path in there if path.resolve() not in judged))
 
 
@@ -153,7 +155,7 @@ def _figure(name: str, path: str, why: str, locations: Locations) -> str:
 
 def _picture(path: Path) -> np.ndarray | None:
     try:
-        scan = read_nifti(path)
+        scan = read_scan(path)
         outside(scan.image)
     except Unusable:
         return None

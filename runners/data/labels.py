@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.errors import InputError
-from mixlang.files import digest, file_digest, write_json
+from mixlang.files import digest, write_json
 from mixlang.plan.manifest import DataManifest, VolumeRecord
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain, Phantom, Spec, Task
-from runners.data.nifti import Unusable, bytes_needed, ras_grid
 from runners.data.phantom import Recipe, anatomy
 from runners.data.preprocess import read_label_map
+from runners.data.reading import Unusable, bytes_needed, scan_digest, scan_grid
 from runners.data.sources.candidates import fits, stem
 from runners.data.sources.manifest import column_values
 from runners.data.workers import each
@@ -168,8 +168,8 @@ def label_facts(image: Path, label: Path) -> Facts:
         with it.
     """
     try:
-        content, scan = file_digest(label), read_label_map(label)
-        shape, affine = ras_grid(image)
+        content, scan = scan_digest(label), read_label_map(label)
+        shape, affine = scan_grid(image)
     except OSError as error:
         return {"problem": "there is no such file" if isinstance(error, FileNotFoundError) else str(error)}
     except Unusable as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mixlang.spec.locations import Locations
-from runners.data.sources.texts import ending_of
+from runners.data.endings import ending_of
 
 _TOKENS = {
     "ct": ("ct", "cta", "cect", "ncct", "ldct", "cbct", "hu"),
@@ -28,7 +28,9 @@ def modality_of(words: Iterable[str]) -> str:
     """The modality that names speak of: the last word that tells wins, '' where none does or one name tells two."""
     found = ""
     for text in words:
-        parts = set(re.split(r"[^a-z0-9]+", re.sub(r"\.(nii(\.gz)?|img|hdr)$", "", text.lower())))
+        parts = set(
+            re.split(r"[^a-z0-9]+", re.sub(r"\.(nii(\.gz)?|img|hdr|mgz|mgh|nrrd|nhdr|mha|mhd)$", "", text.lower()))
+        )
         told = {modality for modality, tokens in _TOKENS.items() if parts & set(tokens)}
         if len(told) == 1:
             (found,) = told

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from runners.data.absent import filled, outside
 from runners.data.intensity import foreground, in_range, normalise, without_fill
-from runners.data.nifti import Scan, Unusable, read_nifti
+from runners.data.reading import Scan, Unusable, read_scan
 from runners.data.resample import nearest_to_spacing, to_spacing
 
 _MARGIN = 4
@@ -78,7 +78,7 @@ def read_label_map(path: Path) -> Scan:
     Raises:
         Unusable: unreadable, or other values.
     """
-    scan = read_nifti(path)
+    scan = read_scan(path)
     whole = np.array_equal(scan.image, np.rint(scan.image))
     if not whole or scan.image.min() < 0 or scan.image.max() > _MOST:
         raise Unusable(f"not a label map: its values are not whole numbers from 0 to {_MOST:,}")
@@ -90,7 +90,7 @@ def _on_grid(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[slice, ...], NDArray[np.bool_] | None]:
     """An image at the wanted spacing, what of it is foreground, the box around the patient that is kept, and which
     voxels do not exist (None where all do)."""
-    scan = read_nifti(path)
+    scan = read_scan(path)
     try:
         missing = outside(scan.image)
     except ValueError as error:

@@ -21,8 +21,8 @@ from mixlang.spec.presets import resolve_intensity
 from mixlang.spec.schema import Domain, Spec
 from runners.data.absent import outside
 from runners.data.intensity import foreground, implausible, without_fill
-from runners.data.nifti import Unusable, bytes_needed, read_nifti, scan_digest, scan_files
 from runners.data.preprocess import in_unit
+from runners.data.reading import Unusable, bytes_needed, read_scan, scan_digest, scan_files
 from runners.data.sources import Candidate, find_candidates
 from runners.data.sources.candidates import fits
 from runners.data.workers import WorkerDied, each
@@ -183,14 +183,18 @@ def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         `shape` and `spacing` (mm) in RAS order, `voxels`: SHA-256 of its values in that order, and `notes`: what was
         not taken as it is written.
     """
+    content = ""
     try:
         content = scan_digest(path)
-        scan = read_nifti(path)
+        scan = read_scan(path)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         return {"problem": "there is no such file" if missing else f"cannot be read ({error.strerror})"}
     except Unusable as error:
-        return {"problem": str(error), **({"content": content} if error.lasting else {})}
+        return {"problem": str(error), **({"content": content} if content and error.lasting else {})}
+    if scan.converted and settings["factor"] != 1.0:
+        why = f"its values are {scan.converted} by its own tags, and a factor of the spec would convert them again"
+        return {"problem": why, "content": content}
     facts = {
         "content": content,
         "shape": list(scan.image.shape),
@@ -257,7 +261,7 @@ class _Cache:
         try:
             stats = [os.stat(file) for file in scan_files(path)]
             seen = [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for stat in stats]
-        except OSError:
+        except (OSError, Unusable):
             seen = []
         name = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
         return digest({"version": INSPECTION_VERSION, "path": name, "seen": seen, "settings": settings})

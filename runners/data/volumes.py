@@ -20,7 +20,7 @@ from mixlang.errors import InputError, MixlangError, StageError, WriteError
 from mixlang.files import atomic_open, file_digest, read_json, write_json
 from mixlang.spec.locations import Locations
 from runners.data.intensity import spread
-from runners.data.nifti import Unusable, bytes_needed, scan_digest
+from runners.data.reading import Unusable, bytes_needed, is_there, scan_digest
 from runners.data.workers import WorkerDied, each
 
 
@@ -274,7 +274,7 @@ def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
 
 
 def source_file(entry: dict[str, Any], store: Path, locations: Locations) -> Path:
-    """The NIfTI file of a volume, checked to be the one that was scanned; phantoms are written if need be."""
+    """The scan of a volume, checked to be the one that was scanned; phantoms are written if need be."""
     phantom = entry.get("phantom")
     if phantom:
         from runners.data.phantom import Recipe, write_phantom
@@ -285,7 +285,7 @@ def source_file(entry: dict[str, Any], store: Path, locations: Locations) -> Pat
         return write_phantom(recipe, store)[0]
     path = locations.expand(entry["path"])
     hint = "Run 'mixlang run SPEC': it scans the data again and trains what the change affects."
-    if not path.is_file():
+    if not is_there(path):
         raise InputError(f"{entry['path']} was scanned but is not there any more", hint)
     if scan_digest(path) != entry["content"]:
         raise InputError(f"{entry['path']} has changed since it was scanned", hint)

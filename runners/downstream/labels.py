@@ -11,8 +11,8 @@ import numpy as np
 from mixlang.errors import InputError, MixlangError, StageError
 from mixlang.files import atomic_open, file_digest
 from mixlang.spec.locations import Locations
-from runners.data.nifti import bytes_needed
 from runners.data.preprocess import preprocess_labels
+from runners.data.reading import bytes_needed
 from runners.data.volumes import source_file
 from runners.data.workers import each
 

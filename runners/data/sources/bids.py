@@ -19,8 +19,9 @@ from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity, resolve_suffix
 from mixlang.spec.schema import Domain
 from mixlang.spec.suggest import did_you_mean
+from runners.data.endings import looks_like_a_scan
 from runners.data.sources.candidates import Candidate, read_object
-from runners.data.sources.texts import clean, looks_like_a_scan
+from runners.data.sources.texts import clean
 
 
 @dataclass(frozen=True)

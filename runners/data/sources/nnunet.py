@@ -17,8 +17,9 @@ from mixlang.errors import InputError
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
 from mixlang.spec.suggest import did_you_mean
+from runners.data.endings import never_a_scan
 from runners.data.sources.candidates import Candidate, read_object
-from runners.data.sources.texts import existing, never_a_scan
+from runners.data.sources.texts import existing
 
 _ENDINGS = (".nii.gz", ".nii")
 

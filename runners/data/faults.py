@@ -1,0 +1,34 @@
+"""Whatever reading a damaged file raises, as a reason in words."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator
+
+from runners.data.header import Unusable
+
+
+@contextlib.contextmanager
+def faults() -> Iterator[None]:
+    """Turn what readers raise on damaged files into `Unusable`; none of it may end a scan of many files."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise Unusable("there is no such file", lasting=False) from None
+    except Unusable:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise Unusable(f"cannot be read ({error.strerror})", lasting=False) from None
+        raise _damaged(error) from None
+    except (EOFError, ValueError, ArithmeticError, zlib.error) as error:
+        raise _damaged(error) from None
+    except MemoryError:
+        raise Unusable("too large for this machine's memory", lasting=False) from None
+    except Exception as error:  # readers raise many kinds on damaged files
+        raise Unusable(f"unreadable ({type(error).__name__}: {str(error)[:100]})") from None
+
+
+def _damaged(error: Exception) -> Unusable:
+    return Unusable(f"truncated or damaged ({(str(error).splitlines() or [''])[0][:100] or type(error).__name__})")
