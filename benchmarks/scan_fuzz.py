@@ -118,6 +118,11 @@ def expected(path: Path, spacing: list[float], notes: list[str]) -> NDArray[Any]
     values = values.reshape(values.shape[:3])
     if any("header is in" in note for note in notes):
         affine[:3] *= 1e3 if "metres" in notes[-1].split("micro")[0] else 1e-3
+    return resampled(values, affine, spacing)
+
+
+def resampled(values: NDArray[Any], affine: NDArray[Any], spacing: list[float]) -> NDArray[Any] | None:
+    """A volume turned to RAS and resampled by scipy, as `expected`; None for a sheared grid, which MONAI straightens."""
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(values, affine))
     values = turned.get_fdata()
     have = np.sqrt((turned.affine[:3, :3] ** 2).sum(axis=0))
@@ -127,7 +132,7 @@ def expected(path: Path, spacing: list[float], notes: list[str]) -> NDArray[Any]
     else:
         ratios = np.asarray(spacing) / have
     if ratios is None:
-        return None  # a sheared grid is straightened by MONAI
+        return None
     shape = [round((size - 1) / ratio) + 1 for size, ratio in zip(values.shape, ratios, strict=True)]
     axes = [np.minimum(np.arange(n) * r, s - 1) for n, r, s in zip(shape, ratios, values.shape, strict=True)]
     places = np.meshgrid(*axes, indexing="ij")
@@ -155,7 +160,11 @@ def judge(path: Path) -> tuple[str, str]:
     if np.prod([float(size) for size in shape]) > _VOXELS:
         return "accepted", "too large to compare"
     # A crop as large as the volume keeps all of it: what is compared is reading and resampling, not the box.
-    wanted = expected(path, spacing, facts["notes"])
+    return compared(path, spacing, expected(path, spacing, facts["notes"]))
+
+
+def compared(path: Path, spacing: list[float], wanted: NDArray[Any] | None) -> tuple[str, str]:
+    """What the prepared volume of an accepted file is held against."""
     if wanted is None:
         return "accepted", "not compared"
     found = preprocess(path, 1.0, {**CT, "spacing": spacing, "crop": list(wanted.shape)})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +102,24 @@ def _notes(path: Path, reader: Any) -> tuple[str, ...]:
     return ()
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on standard error: MetaIO writes its complaints there, past ITK's switch; they are among the reasons given."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _run(call: Any) -> Any:
     """Call SimpleITK; its errors are of several lines, the last of which says what it is."""
     try:
-        return call()
+        with _quiet():
+            return call()
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = re.sub(r"^.*?ERROR:\s*", "", lines[-1] if lines else "")[:100]
