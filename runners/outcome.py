@@ -139,7 +139,7 @@ def _measured(allocation: Document, verification: Document) -> list[str]:
         seeds = max(len(found) for found in runs.values())
         title = f"measured at the held-out budget of {budget:,} samples, {seeds} seed{'s' * (seeds != 1)}"
         title += "" if PUBLISHED in trained else "; no run there had the published shares"
-        lines += ["", *_filled(title), "  shares trained there"]
+        lines += ["", *_filled(title), "  shares trained there, in whole samples"]
         shown = {marked(m): [f"{shares[name]:.1%}" for name in names] for m, shares in trained.items()}
         lines += matrix(names, shown, indent=4)
         lines += ["  measured loss there, mean over the seeds"]

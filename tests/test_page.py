@@ -233,7 +233,7 @@ def test_the_histograms_are_the_fractions(page, build):
 def test_a_figure_wider_than_a_narrow_page_scrolls_and_says_what_it_shows():
     chart = Chart("t", "a chart", (1, 10), (1, 10), "samples", "loss", width=600)
     assert chart.render().startswith('<div class="scroll wide" tabindex="0"><svg ')
-    assert "<desc>samples from 0.926 to 10.8, loss from 0.943 to 10.6.</desc>" in chart.render()
+    assert "<desc>Axes: samples, 0.926 to 10.8; loss, 0.943 to 10.6.</desc>" in chart.render()
     assert "<desc>one: a 75.0%, b 25.0%</desc>" in share_bars("t", {"one": {"a": 0.75, "b": 0.25}}, ["a", "b"], "bars")
 
 

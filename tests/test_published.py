@@ -385,7 +385,7 @@ def test_the_commands_of_the_lifecycle(second):
     assert "the tag 'stable' still names it" in said.stderr
     shown = mixlang("registry", "show", "small@stable", cwd=second)
     assert "warning: small@v1 is deprecated" in shown.stderr
-    assert shown.stdout.startswith("small@v1  deprecated stable  published")
+    assert shown.stdout.startswith("small@v1  deprecated stable  dated")
     for words in (
         "how sure",
         "what these names mean",

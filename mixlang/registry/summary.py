@@ -94,7 +94,7 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     """The same for people, in lines."""
     facts = mixture.facts
     names = f" {' '.join(mixture.tags)}" if mixture.tags else ""
-    lines = [f"{mixture.label}  {mixture.status}{names}  published {facts['published']}"]
+    lines = [f"{mixture.label}  {mixture.status}{names}  dated {facts['published']}"]
     if facts.get("description"):
         lines.append(facts["description"])
     if found["candidate"]:

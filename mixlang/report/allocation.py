@@ -63,8 +63,8 @@ def _not_allowed(target: dict[str, Any]) -> list[str]:
     items = "".join(f"<li>{escape(name)}: {escape('; '.join(breaks))}</li>" for name, breaks in broken.items())
     return [
         soft(
-            f"* not allowed by the constraints at {target['budget']:,.0f} samples; the row below each is the nearest "
-            "mixture that is:"
+            f"* not allowed by the constraints at {target['budget']:,.0f} samples; the row 'nearest to ...' of each is the "
+            "nearest mixture that is:"
         ),
         f"<ul>{items}</ul>",
     ]

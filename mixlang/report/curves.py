@@ -13,8 +13,8 @@ def curves_section(results: Results) -> list[str]:
     """Loss against budget, a chart for each evaluated domain, a series for each training domain."""
     charts = [f"<figure>{_curve(results, index, name)}</figure>" for index, name in enumerate(results.domains)]
     note = (
-        "Validation loss of the probe runs on one domain alone, a point a run, by training domain; lines join seed "
-        "means. The thin solid line is the fitted law for the domain's own data, the band its 90 % interval."
+        "Validation loss of the probe runs on one domain alone, a point a run, by training domain; lines join the "
+        "means of each budget. The thin solid line is the fitted law for the domain's own data, the band its 90 % interval."
     )
     return [
         "<h2>Loss curves</h2>",

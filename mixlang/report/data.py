@@ -52,7 +52,7 @@ def describe_data(
             f"{len({volume['subject'] for volume in data[name]['volumes']}):,}",
             f"{len(data[name]['quarantined']):,}",
             f"{available[name]['volumes']:,.0f}",
-            f"{available[name]['crops']:,.0f}",
+            f"{available[name]['crops']:,.6g}",
             f"{amounts[name]:,.0f}",
             f"{amounts[name] / available[name]['crops']:.3g}",
         ]
@@ -153,7 +153,7 @@ def _domain(name: str, data: Mapping[str, Any], seen: Mapping[str, Any], index: 
     by = " x ".join
     padded = f" {seen['padded']:,} are shorter than a crop along some axis and padded." if seen["padded"] else ""
     text = (
-        f"Prepared: {by(f'{size:.0f}' for size in shapes['median'])} voxels in the middle, from "
+        f"Prepared: {by(f'{size:.0f}' for size in shapes['median'])} voxels at the median, from "
         f"{by(map(str, shapes['smallest']))} to {by(map(str, shapes['largest']))} (each axis by itself).{padded}"
     )
     figures = "".join(f"<figure>{picture}</figure>" for picture in pictures)

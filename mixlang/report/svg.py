@@ -147,7 +147,7 @@ class Chart:
     def _described(self) -> str:
         ends = [*self.x_range, *self.y_range]
         left, right, low, high = (short(value) for value in ends)
-        return f"{self.x_label or 'x'} from {left} to {right}, {self.y_label or 'y'} from {low} to {high}."
+        return f"Axes: {self.x_label or 'x'}, {left} to {right}; {self.y_label or 'y'}, {low} to {high}."
 
     def standalone(self, names: Sequence[str]) -> str:
         """The figure as an SVG file of its own, with a legend."""

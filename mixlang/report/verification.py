@@ -125,7 +125,7 @@ def _at_budget(results: Results, budget: int) -> list[str]:
         f"<h3>At {budget:,} samples</h3>",
         *([] if PUBLISHED in trained else [soft("No run at this budget had the published shares.")]),
         table(
-            ["shares trained", *results.domains],
+            ["shares trained, in whole samples", *results.domains],
             ([names[mixture], *percent(shares, results.domains)] for mixture, shares in trained.items()),
         ),
         table(["measured loss", *results.domains], ([names[mixture], *found] for mixture, found in losses.items())),

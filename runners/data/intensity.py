@@ -54,7 +54,8 @@ def implausible(image: Array, settings: dict[str, Any]) -> str:
     """
     sample = image.reshape(-1)[spread(image)]
     quantiles = [float(value) for value in np.percentile(sample, _QUANTILES)]
-    why = {"hu": _not_hu, "suv": _not_suv}.get(settings["unit"], lambda *_: "")(sample, quantiles)
+    why = _beyond(image, settings["unit"])
+    why = why or {"hu": _not_hu, "suv": _not_suv}.get(settings["unit"], lambda *_: "")(sample, quantiles)
     if not why and settings.get("clip") is not None:
         low, high = (float(edge) for edge in np.clip([quantiles[0], quantiles[-1]], *settings["clip"]))
         if high - low < 0.005 * (settings["clip"][1] - settings["clip"][0]):
@@ -63,6 +64,18 @@ def implausible(image: Array, settings: dict[str, Any]) -> str:
         return ""
     shown = ", ".join(f"{part:g} %: {value:.4g}" for part, value in zip(_QUANTILES, quantiles, strict=True))
     return f"{why} (quantiles {shown})"
+
+
+_MOST = 1e6
+"""HU or SUV that no voxel has, not even beside metal: a few of them are damage, not anatomy."""
+
+
+def _beyond(image: Array, unit: str) -> str:
+    """Whether any voxel is beyond what a unit can be; few such voxels move no quantile, but each spoils its surroundings."""
+    lowest, highest = float(image.min()), float(image.max())
+    if unit in ("hu", "suv") and max(-lowest, highest) > _MOST:
+        return f"single values from {lowest:.3g} to {highest:.3g} cannot be {unit.upper()}"
+    return ""
 
 
 _CONVERT = "say what they are with intensity.offset or intensity.factors"

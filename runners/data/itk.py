@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from runners.data.ras import Scan, from_lps, in_ras, ras_shape, refuse_grid, sin
 
 _DATA = re.compile(r"^(?:ElementDataFile\s*=|data ?file:)\s*(.*?)\s*$", re.I | re.M)
 """Where a header says which file has its voxels."""
+
+_FAULT = re.compile(r"fail|error|not read|cannot|unexpected", re.I)
+"""Words of MetaIO's complaints."""
 
 _HEADER = 1 << 16
 """Bytes of a file in which its header ends."""
@@ -103,23 +107,32 @@ def _notes(path: Path, reader: Any) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on standard error: MetaIO writes its complaints there, past ITK's switch; they are among the reasons given."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def _complaints() -> Iterator[list[str]]:
+    """What is written to standard error meanwhile, which is kept from there; filled when the block ends."""
+    said: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(2)
+        try:
+            os.dup2(file.fileno(), 2)
+            yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            said += file.read().decode("utf-8", "replace").split("\n")
 
 
 def _run(call: Any) -> Any:
-    """Call SimpleITK; its errors are of several lines, the last of which says what it is."""
+    """Call SimpleITK; its errors are of several lines, the last of which says what it is.
+
+    MetaIO tells of pixels that it could not read or decompress on standard error alone, and returns whatever was in memory.
+    """
     try:
-        with _quiet():
-            return call()
+        with _complaints() as said:
+            found = call()
+        if fault := next((line.strip() for line in said if _FAULT.search(line)), ""):
+            raise Unusable(f"truncated or damaged ({fault[:100]})")
+        return found
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = re.sub(r"^.*?ERROR:\s*", "", lines[-1] if lines else "")[:100]

@@ -33,18 +33,21 @@ class Use:
 
 
 def uses(name: str, domain: Domain, locations: Locations) -> list[Use]:
-    """What the patterns of `exclude` and `intensity.factors` of domain `name` take; a filter of `where` that keeps no file
-    is an error of its source.
+    """What the filters of `where` and the patterns of `exclude` and `intensity.factors` of domain `name` take; a filter that
+    keeps no file is an error of its source.
 
     Raises:
         InputError: the source cannot be used.
     """
     source = domain.source
-    if not source.exclude and not domain.intensity.factors:
+    if not source.exclude and not domain.intensity.factors and not source.where:
         return []
     whole = domain.model_copy(update={"source": source.model_copy(update={"exclude": [], "subject": None})})
     listed = find_candidates(name, whole, locations)
     found = []
+    if source.where:
+        filters = ", ".join(f"{key}: {value}" for key, value in source.where.items())
+        found.append(Use(("domains", name, "source", "where"), f"where {filters}", "kept", len(listed), domain=name))
     for index, pattern in enumerate(source.exclude):
         taken = sum(fits(item.portable, pattern) for item in listed)
         found.append(Use(("domains", name, "source", "exclude", index), pattern, "left out", taken, domain=name))
