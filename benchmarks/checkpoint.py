@@ -16,10 +16,10 @@ import torch
 
 from mixlang.spec.presets import resolve_model
 from mixlang.spec.schema import Model
-from runners.checkpoints import Checkpoint, Checkpoints
-from runners.model.mae import MAESize, MaskedAutoencoder
-from runners.pretrain import CHECKPOINT_COST, CHECKPOINT_EVERY
-from runners.store import RunStore
+from runners.execute.store import RunStore
+from runners.train.mae import MAESize, MaskedAutoencoder
+from runners.train.pretrain import CHECKPOINT_COST, CHECKPOINT_EVERY
+from runners.train.resume import Checkpoint, Checkpoints
 
 
 def main() -> None:

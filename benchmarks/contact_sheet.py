@@ -16,10 +16,10 @@ import numpy as np
 from mixlang.files import write_bytes
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, compile_plan
-from mixlang.plan.workspace import Workspace
 from mixlang.report.png import png
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
+from mixlang.study.workspace import Workspace
 from runners.data.pictures import middle_slices
 from runners.data.scan import scan
 from runners.data.volumes import prepare, volume_path

@@ -21,9 +21,9 @@ from mixlang.spec.schema import Launch
 from runners.data.labels import annotate
 from runners.data.scan import scan
 from runners.data.volumes import prepare
-from runners.downstream.stage import run_tasks
-from runners.store import RunStore
-from runners.sweep import Sweep
+from runners.downstream.encoders import run_tasks
+from runners.execute.batch import Batch
+from runners.execute.store import RunStore
 
 SPEC = """\
 mixlang: 1
@@ -80,7 +80,7 @@ def main() -> None:
         for third in [budget // 3 // 8 * 8]
     }
     launch = Launch(max_parallel=arguments.jobs)
-    Sweep(plan, root / "plan.json", list(runs.values()), RunStore(store), launch, "pretraining").execute()
+    Batch(plan, root / "plan.json", list(runs.values()), RunStore(store), launch, "pretraining").execute()
     rows = [{**run.as_dict(), "mixture": name, "budget_asked": settings["budget"]} for (name, _), run in runs.items()]
     found = run_tasks(
         settings, plan, {"runs": rows}, {}, store, places, lambda: None, lambda gone: None, arguments.jobs

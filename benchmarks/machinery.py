@@ -23,9 +23,9 @@ import psutil
 
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.schema import Launch
-from runners import launch
-from runners.store import Heartbeat, Lease, RunStore
-from runners.sweep import Sweep
+from runners.execute import launch
+from runners.execute.batch import Batch
+from runners.execute.store import Heartbeat, Lease, RunStore
 
 BIN = Path(sys.executable).parent
 SPEC = """\
@@ -92,11 +92,11 @@ def sweep(runs: int) -> None:
         path = root / "build/many/plan.json"
         for jobs in (1, 2):
             os.environ["MIXLANG_JOBS"] = str(jobs)
-            Sweep(plan, path, plan.runs[:2], store, settings, "warm").execute()
+            Batch(plan, path, plan.runs[:2], store, settings, "warm").execute()
             for run in plan.runs:
                 store.forget(run.key)
             memory, begun = psutil.Process().memory_info().rss, time.perf_counter()
-            Sweep(plan, path, plan.runs, store, settings, "sweep").execute()
+            Batch(plan, path, plan.runs, store, settings, "sweep").execute()
             took = time.perf_counter() - begun
             grown = (psutil.Process().memory_info().rss - memory) / 2**20
             print(

@@ -25,12 +25,12 @@ from mixlang.plan.build import Plan, compile_plan
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Launch
-from runners import pretrain
 from runners.data.scan import scan
 from runners.data.volumes import prepare
-from runners.model.mae import MaskedAutoencoder
-from runners.store import RunStore
-from runners.sweep import Sweep
+from runners.execute.batch import Batch
+from runners.execute.store import RunStore
+from runners.train import pretrain
+from runners.train.mae import MaskedAutoencoder
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +52,7 @@ class Bench:
         (store.root / "volumes").symlink_to(self.folder / "volumes" / "volumes")
         write_json(self.folder / f"{name}.json", plan.as_dict())
         begun = time.monotonic()
-        rows = Sweep(plan, self.folder / f"{name}.json", plan.runs, store, launch, name).execute()
+        rows = Batch(plan, self.folder / f"{name}.json", plan.runs, store, launch, name).execute()
         seconds = time.monotonic() - begun
         return {key_of(row): row for row in rows}, [store.result(row["key"]) for row in rows], seconds
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from mixlang.files import write_text
 from mixlang.report.allocation import allocation_section
 from mixlang.report.curves import curves_section
+from mixlang.report.hubs import structure_section
 from mixlang.report.results import Results
-from mixlang.report.structure import structure_section
 from mixlang.report.svg import standalone
 from mixlang.report.transfer import transfer_section
 from mixlang.report.verification import verification_section

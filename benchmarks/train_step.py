@@ -31,7 +31,7 @@ from mixlang.plan.cost import flops_per_sample
 from mixlang.spec.presets import resolve_model
 from mixlang.spec.schema import Model
 from runners.data.sampling import mask_order
-from runners.model.mae import MAESize, MaskedAutoencoder
+from runners.train.mae import MAESize, MaskedAutoencoder
 
 CROP = (96, 96, 96)
 CASES = {16: 8, 8: 2}

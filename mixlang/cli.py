@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mixlang import __version__, arguments
-from mixlang.commands import pipeline, registry, specs, tables
+from mixlang.commands import registry, specs, tables
+from mixlang.commands import studies as pipeline
 from mixlang.console import print_json, say
 from mixlang.errors import MixlangError, crash, is_full
 from mixlang.names import OBJECTIVES, UNITS

@@ -20,7 +20,7 @@ def certainty(change: Mapping[str, Any]) -> str:
     """How sure a measured change is: its 95 % interval and seeds.
 
     Args:
-        change: `low`, `high` (both None with one seed) and `seeds`, as of `mixlang.verify.statistics.paired`. An interval
+        change: `low`, `high` (both None with one seed) and `seeds`, as of `mixlang.verify.interval.paired`. An interval
             that holds zero and reaches below -100 %, which no loss can, says nothing, and its ends are not told.
     """
     if change["low"] is None:

@@ -24,7 +24,7 @@ def edit(root, old, new):
 
 def fresh(study, tmp_path):
     """A store with the study's volumes and no runs."""
-    from runners.store import RunStore
+    from runners.execute.store import RunStore
 
     (tmp_path / "store").mkdir(parents=True)
     os.symlink(study[2] / "volumes", tmp_path / "store" / "volumes")
@@ -32,6 +32,6 @@ def fresh(study, tmp_path):
 
 
 def sweep(study, store, runs, **launch):
-    from runners.sweep import Sweep
+    from runners.execute.batch import Batch
 
-    return Sweep(study[0], study[1], runs, store, Launch(**launch), "sweep")
+    return Batch(study[0], study[1], runs, store, Launch(**launch), "sweep")

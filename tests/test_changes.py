@@ -126,7 +126,7 @@ def test_parameters_and_operations_are_those_of_the_model(model):
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from runners.model.mae import MAESize, MaskedAutoencoder
+    from runners.train.mae import MAESize, MaskedAutoencoder
 
     crop = [16, 16, 24] if model["patch"] == 4 else [32, 32, 48]
     network = MaskedAutoencoder(MAESize.of(model, crop))
@@ -232,8 +232,8 @@ def test_heavy_repetition_and_domains_that_cannot_be_split_are_said_at_their_pla
 
 
 def test_only_runs_that_trained_all_their_samples_tell_the_rate(tmp_path):
-    from mixlang.plan.workspace import Workspace
-    from runners.estimate import _speed
+    from mixlang.study.estimate import _speed
+    from mixlang.study.workspace import Workspace
 
     plan = compiled(tmp_path).plan
     whole, branch = plan.runs[0], plan.runs[1]

@@ -13,8 +13,8 @@ from driving import fresh, sweep
 from mixlang.errors import StageError
 from mixlang.spec.presets import resolve_model
 from mixlang.spec.schema import Model
-from runners.model.checkpoint import describe, load_model, monai_vit, read_checkpoint, require_loadable, save_model
-from runners.model.mae import MAESize, MaskedAutoencoder
+from runners.train.mae import MAESize, MaskedAutoencoder
+from runners.train.weights import describe, load_model, monai_vit, read_checkpoint, require_loadable, save_model
 
 
 def snippets():

@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT, dvc, mixlang
 from driving import git, results
 
-from mixlang.plan.committed import IGNORE, keep_line_ends
-from mixlang.plan.workspace import Workspace
+from mixlang.study.committed import IGNORE, keep_line_ends
+from mixlang.study.workspace import Workspace
 
 
 def commit(root, message="change"):

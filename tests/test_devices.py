@@ -10,10 +10,10 @@ from driving import fresh, sweep
 
 from mixlang.errors import InputError, StageError
 from mixlang.spec.schema import Launch
-from runners import devices as module
-from runners.devices import Devices, devices, named, visible
-from runners.engines import local
-from runners.launch import AccelerateLauncher, ForkLauncher
+from runners.execute import devices as module
+from runners.execute.devices import Devices, devices, named, visible
+from runners.execute.engines import local
+from runners.execute.launch import AccelerateLauncher, ForkLauncher
 
 UUID, OTHER = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1d8a2bb5-0000-4106-c12f-20bd9faed9f6"
 MIG, MIG2 = "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", "MIG-0c757cd7-e942-5726-a0b8-0e8fb7067135"
@@ -238,9 +238,9 @@ def test_jobs_that_are_no_number_are_refused(monkeypatch, asked):
 
 def test_the_plan_counts_what_the_engine_starts(finished, study, tmp_path, monkeypatch):
     """Both ask one function, of the same devices."""
-    from runners import overview
-    from runners.compiler import compile_study
-    from runners.engines.local import LocalEngine
+    from mixlang.study import preview as overview
+    from mixlang.study.compile import compile_study
+    from runners.execute.engines.local import LocalEngine
 
     for place in (local, overview):
         monkeypatch.setattr(place, "devices", lambda: Devices(names=("4", "5", "6")))

@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from mixlang.plan.downstream import folds_of, labelled
+from mixlang.plan.tasks import folds_of, labelled
 from mixlang.spec import SpecError, load_spec
 from runners.data.anatomy import TRUNK
 from runners.data.labels import label_facts
 from runners.data.phantom import Recipe, anatomy, write_phantom
 from runners.data.preprocess import NO_LABEL, preprocess, preprocess_labels
 from runners.data.volumes import volume_path
-from runners.downstream.data import balanced, tiles
+from runners.downstream.annotated import label_path
+from runners.downstream.crops import balanced, tiles
 from runners.downstream.heads import Encoder, SegmentationHead, TokenHead, levels_of
-from runners.downstream.labels import label_path
 from runners.downstream.metrics import accuracy, auroc, by_class, draws_of, estimate, mean_of, overlap
 from runners.downstream.train import finished, fit
-from runners.model.mae import MAESize, MaskedAutoencoder
+from runners.train.mae import MAESize, MaskedAutoencoder
 
 SIZE = MAESize((16, 16, 16), 4, 0.75, 48, 2, 3, 24, 1, 3)
 

@@ -14,7 +14,7 @@ from conftest import SMALL_SPEC, dvc, mixlang
 from driving import edit, git, results
 
 from mixlang.spec import SpecError
-from runners.compiler import compile_study
+from mixlang.study.compile import compile_study
 from runners.data.phantom import Recipe, anatomy, write_phantom
 
 TASKS = """\

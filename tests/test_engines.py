@@ -23,10 +23,11 @@ from mixlang.spec import SpecError, load_spec
 from mixlang.spec.quantities import wall_minutes
 from mixlang.spec.schema import Launch
 from mixlang.spec.site import launch_here
-from runners.engines import slurm, squeue
-from runners.engines.jobs import forget, note, noted, read
-from runners.engines.local import LocalEngine
-from runners.shards import ladders, samples_of, shard
+from runners.execute.batch import Task
+from runners.execute.engines import slurm, squeue
+from runners.execute.engines.jobs import forget, note, noted, read
+from runners.execute.engines.local import LocalEngine
+from runners.execute.shards import ladders, samples_of, shard
 
 # Shards and batches
 
@@ -71,7 +72,7 @@ def test_jobs_hold_about_20_minutes_of_whole_ladders(study, tmp_path, monkeypatc
     monkeypatch.setattr(slurm, "_submitit", lambda: None)
     monkeypatch.setattr(squeue, "queue", dict)
     store, plan = fresh(study, tmp_path), study[0]
-    engine = slurm.SlurmEngine(plan, study[1], store, Launch(executor="slurm", slurm=asked))
+    engine = slurm.SlurmEngine(plan, study[1], store, Launch(executor="slurm", slurm=asked), Task)
     if seconds:
         key = plan.runs[0].key
         store.finish(key, {"losses": {}, "seconds": {"train": seconds * plan.runs[0].budget}})
@@ -115,7 +116,7 @@ def test_a_lease_stays_fresh_while_its_engine_lives(study, tmp_path, monkeypatch
     """Through an evaluation that says nothing for long, too."""
     store, run = fresh(study, tmp_path), study[0].runs[0]
     engine = LocalEngine(study[0], study[1], store, Launch(max_parallel=1), {})
-    monkeypatch.setattr("runners.engines.local._TOUCH", 0.0)
+    monkeypatch.setattr("runners.execute.engines.local._TOUCH", 0.0)
     try:
         assert engine.submit([run]) == [run]
         (lease,) = store.folder(run.key).glob("lease.*")

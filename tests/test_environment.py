@@ -15,8 +15,8 @@ from driving import fresh
 from mixlang.environment import ALLOWED, for_runs, for_tools, inherited, recorded
 from mixlang.spec.schema import Launch
 from runners.data.workers import each
-from runners.devices import Devices
-from runners.launch import AccelerateLauncher
+from runners.execute.devices import Devices
+from runners.execute.launch import AccelerateLauncher
 
 LEFT_OVER = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "8",
@@ -204,7 +204,16 @@ def test_a_node_of_a_run_over_several_inherits_none_of_what_srun_adds(tmp_path):
         "SLURM_CPUS_PER_TASK": "2",
     }
     shown = "import os, json, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
-    command = [sys.executable, "-m", "runners.rendezvous", sys.executable, "-c", shown, "--machine_rank", "{rank}"]
+    command = [
+        sys.executable,
+        "-m",
+        "runners.execute.slurm_node",
+        sys.executable,
+        "-c",
+        shown,
+        "--machine_rank",
+        "{rank}",
+    ]
     done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True)
     arguments, found = json.loads(done.stdout)
     assert arguments == ["--machine_rank", "3"]
@@ -256,11 +265,11 @@ def test_launched_runs_have_the_same_bits_too(study, tmp_path, around, processes
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
         "from mixlang.plan.build import Plan\nfrom mixlang.spec.schema import Launch\n"
-        "from runners.store import RunStore\nfrom runners.sweep import Sweep\n"
+        "from runners.execute.store import RunStore\nfrom runners.execute.batch import Batch\n"
         "plan, path = Plan.read(Path(sys.argv[1])), Path(sys.argv[1])\n"
         "run = min(plan.runs, key=lambda item: item.budget)\n"
         f"launch = Launch(start='accelerate', processes_per_run={processes}, retries=0)\n"
-        "Sweep(plan, path, [run], RunStore(Path(sys.argv[2])), launch, 'sweep').execute()\n"
+        "Batch(plan, path, [run], RunStore(Path(sys.argv[2])), launch, 'sweep').execute()\n"
     )
     run = min(study[0].runs, key=lambda item: item.budget)
     where = tmp_path / "study"

@@ -18,9 +18,10 @@ from driving import fresh, results, sweep
 from mixlang.errors import DiskFull, InputError, StageError, crash, disk_full, is_full
 from mixlang.files import free_bytes, takes_nothing, write_json
 from mixlang.plan.cost import checkpoint_bytes
-from runners import estimate, faults
+from mixlang.study import estimate
 from runners.downstream import fits as downstream
-from runners.launch import ForkLauncher
+from runners.execute import faults
+from runners.execute.launch import ForkLauncher
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def store_on(disk, study, kib):
 @pytest.mark.parametrize("start", ["fork", pytest.param("accelerate", marks=pytest.mark.long)])
 def test_the_first_full_disk_stops_a_sweep_which_goes_on_once_there_is_space(study, disk, monkeypatch, capsys, start):
     """The third run finds no room for its weights; the fourth is never started."""
-    from runners.launch import AccelerateLauncher
+    from runners.execute.launch import AccelerateLauncher
 
     plan, store = study[0], store_on(disk, study, 4096)
     runs = sorted(plan.runs, key=lambda run: -run.budget)[:5]

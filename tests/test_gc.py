@@ -13,10 +13,10 @@ from conftest import SMALL_SPEC, mixlang
 from driving import edit, git, results
 
 from mixlang.errors import InputError
-from mixlang.plan.workspace import Study, Workspace
-from runners.askers import ask, notes
-from runners.collect import discard, survey
-from runners.store import RunStore
+from mixlang.study.askers import ask, notes
+from mixlang.study.collect import discard, survey
+from mixlang.study.workspace import Study, Workspace
+from runners.execute.store import RunStore
 
 
 def rows(root, name):
@@ -200,7 +200,7 @@ def test_runs_of_an_interrupted_verify_are_kept(copied):
 def test_a_live_lease_is_left_alone(copied):
     """A process that trains a run nobody asks for, as a worker of an earlier plan does."""
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom runners.store import RunStore\n"
+        "import sys, time\nfrom pathlib import Path\nfrom runners.execute.store import RunStore\n"
         f"store = RunStore(Path({str(copied / '.mixlang')!r}))\nlease = store.claim('ab' * 32)\n"
         "(store.folder('ab' * 32) / 'checkpoint-000000001.safetensors').write_bytes(b'x')\n"
         "print('held', flush=True)\nsys.stdin.readline()\n"

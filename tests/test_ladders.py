@@ -9,7 +9,7 @@ from driving import fresh, sweep
 from safetensors.torch import load_file
 
 from mixlang.plan.ladder import shared_samples, trunk_of
-from runners.branches import branches_of, sample_order
+from runners.train.branches import branches_of, sample_order
 
 
 @pytest.fixture(scope="module")

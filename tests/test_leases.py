@@ -14,8 +14,8 @@ from conftest import mixlang
 from driving import results
 
 from mixlang.hardware import place
-from runners.liveness import me
-from runners.store import RunStore
+from runners.execute.liveness import me
+from runners.execute.store import RunStore
 
 KEY = "ab" * 32
 APART = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -32,7 +32,7 @@ def apart():
 def holding(command, root):
     """Start a process that takes the lease of KEY and keeps it; returns it once it has."""
     text = (
-        "import sys, time; from pathlib import Path; from runners.store import RunStore; "
+        "import sys, time; from pathlib import Path; from runners.execute.store import RunStore; "
         f"lease = RunStore(Path(sys.argv[1])).claim({KEY!r}); print(lease.path, flush=True); time.sleep(300)"
     )
     process = subprocess.Popen([*command, sys.executable, "-c", text, root], stdout=subprocess.PIPE, text=True)

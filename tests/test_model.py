@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mixlang.errors import InputError
 from mixlang.plan.cost import flops_per_sample
-from runners.model.checkpoint import load_model, save_model
-from runners.model.mae import MAESize, MaskedAutoencoder, mean_loss, scored, sincos_positions
+from runners.train.mae import MAESize, MaskedAutoencoder, mean_loss, scored, sincos_positions
+from runners.train.weights import load_model, save_model
 
 SIZE = MAESize((8, 12, 20), 4, 0.7, 48, 2, 3, 24, 1, 3)
 CONFIG = {"size": asdict(SIZE)}
@@ -188,7 +188,7 @@ def test_a_crop_without_anything_to_score_does_not_count_as_a_loss_of_zero(model
 
     from mixlang.plan.build import Plan
     from runners.data.volumes import volume_path
-    from runners.evaluate import FixedCrops, evaluate
+    from runners.train.evaluate import FixedCrops, evaluate
 
     volume = np.full(SIZE.crop, np.nan, np.float16)
     volume[: SIZE.patch, : SIZE.patch, : SIZE.patch] = 0.7  # one patch of the patient, the rest is padding

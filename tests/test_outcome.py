@@ -8,15 +8,15 @@ import pytest
 from conftest import ROOT, mixlang
 
 from mixlang.registry import Registry
-from mixlang.registry.measured import doubts, headline_change
-from mixlang.registry.summary import evidence, evidence_in_words
-from mixlang.report.answer import answer_section
+from mixlang.registry.evidence import evidence, evidence_in_words
+from mixlang.registry.headline import doubts, headline_change
+from mixlang.report.head import answer_section
 from mixlang.report.results import Results
 from mixlang.report.verification import verification_section
+from mixlang.study.outcome import _measured, _mixture, _rivals
 from mixlang.verify import verdict
 from mixlang.verify.measured import shares_trained
 from mixlang.words import between, signed
-from runners.outcome import _measured, _mixture, _rivals
 
 
 def read(root, name):

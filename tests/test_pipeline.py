@@ -10,7 +10,7 @@ import pytest
 from conftest import SMALL_SPEC, dvc, mixlang
 from driving import edit, git, results
 
-from runners.store import Heartbeat, RunStore
+from runners.execute.store import Heartbeat, RunStore
 
 
 @pytest.fixture

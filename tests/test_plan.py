@@ -11,12 +11,13 @@ from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest
 from mixlang.plan.build import Plan, compile_plan, unusable
 from mixlang.plan.design import probe_points, sobol_simplex, whole_amounts, whole_mixture
-from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord, in_two_domains
-from mixlang.plan.pipeline import STAGES, register, render
+from mixlang.plan.scanned import DataManifest, DomainData, VolumeRecord, in_two_domains
 from mixlang.plan.split import validation_subjects
-from mixlang.plan.workspace import Study, Workspace
+from mixlang.plan.stages import STAGES
 from mixlang.spec import load_spec
 from mixlang.spec.feasibility import infeasible
+from mixlang.study.pipeline import register, render
+from mixlang.study.workspace import Study, Workspace
 
 
 def spec_of(tmp_path, text=SMALL_SPEC):

@@ -14,14 +14,14 @@ from conftest import dvc, mixlang
 from driving import edit, git
 
 from mixlang.files import digest
-from mixlang.plan.workspace import Workspace
 from mixlang.registry import Registry
-from mixlang.registry.manifest import damage, manifest_of
-from mixlang.registry.measured import doubts
-from runners.difference import compare, difference_in_words
-from runners.proof import check_version
-from runners.publish import content_of, summary
-from runners.rerun import rerun
+from mixlang.registry.content import content_of, summary
+from mixlang.registry.difference import compare, difference_in_words
+from mixlang.registry.headline import doubts
+from mixlang.registry.proof import check_version
+from mixlang.registry.sealed import damage, manifest_of
+from mixlang.study.rerun import rerun
+from mixlang.study.workspace import Workspace
 
 
 @pytest.fixture

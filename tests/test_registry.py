@@ -18,8 +18,8 @@ from mixlang.files import write_text
 from mixlang.registry import Deprecated, Registry
 from mixlang.registry.export import Item, exported, sample_weights
 from mixlang.registry.index import stale
-from mixlang.registry.manifest import damage
 from mixlang.registry.provenance import code_state, environment, git_state
+from mixlang.registry.sealed import damage
 
 FACTS = """\
 description: ''

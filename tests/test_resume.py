@@ -12,15 +12,15 @@ import torch
 from driving import fresh
 from safetensors.torch import load_file
 
-import runners.pretrain as pretrain
+import runners.train.pretrain as pretrain
 from mixlang.plan.build import Run
 from mixlang.spec.schema import Launch
-from runners.checkpoints import Checkpoints
-from runners.pretrain import STOPPED, execute, train_run
-from runners.store import RunStore
+from runners.execute.store import RunStore
+from runners.train.pretrain import STOPPED, execute, train_run
+from runners.train.resume import Checkpoints
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch", "accelerate", "torch._dynamo", "runners.pretrain"])
+FORKS.set_forkserver_preload(["torch", "accelerate", "torch._dynamo", "runners.train.pretrain"])
 
 
 def outcome(store, run):
@@ -170,7 +170,7 @@ def test_checkpoints_of_other_runs_and_other_training_code_are_never_used(study,
     assert "it is of another run" in capsys.readouterr().err
     train_until(5, study, run, store, monkeypatch)
     assert Checkpoints(store, run.key).latest().step == 5
-    monkeypatch.setattr("runners.checkpoints.TRAINING_VERSION", 10**6)
+    monkeypatch.setattr("runners.train.resume.TRAINING_VERSION", 10**6)
     assert Checkpoints(store, run.key).latest() is None
     assert "it is of training version" in capsys.readouterr().err
 

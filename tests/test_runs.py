@@ -18,15 +18,15 @@ from mixlang.files import write_json
 from mixlang.plan.build import Plan
 from mixlang.plan.ladder import stable_steps
 from mixlang.spec.schema import Launch
-from runners import faults
-from runners.evaluate import evaluate
-from runners.launch import ForkLauncher
-from runners.liveness import alive, me
-from runners.model.checkpoint import load_model
-from runners.pretrain import execute, train_run
-from runners.schedule import learning_rate
-from runners.store import Heartbeat, Lease, RunStore
-from runners.sweep import Sweep
+from runners.execute import faults
+from runners.execute.batch import Batch
+from runners.execute.launch import ForkLauncher
+from runners.execute.liveness import alive, me
+from runners.execute.store import Heartbeat, Lease, RunStore
+from runners.train.evaluate import evaluate
+from runners.train.pretrain import execute, train_run
+from runners.train.schedule import learning_rate
+from runners.train.weights import load_model
 
 KEY = "ab" * 32
 
@@ -273,7 +273,7 @@ def test_a_failing_run_does_not_end_the_others(study, tmp_path):
     bad = Plan.read(tmp_path / "plan.json")
     run = min(plan.runs, key=lambda item: item.budget)
     bad_run = bad.run("single", run.amounts, 0)
-    job = Sweep(bad, tmp_path / "plan.json", [bad_run], store, Launch(), "sweep")
+    job = Batch(bad, tmp_path / "plan.json", [bad_run], store, Launch(), "sweep")
     with pytest.raises(StageError, match=r"1 of 1 runs failed.*(the loss became|not finite)"):
         job.execute()
     assert "Lower train.learning_rate" in store.failure(bad_run.key).reason
@@ -370,7 +370,7 @@ def test_an_interrupted_sweep_keeps_finished_runs_and_leaves_nothing_running(stu
     trainers = [
         item
         for item, said in below.items()
-        if "runners.pretrain" in said and not ("forkserver" in said and item.ppid() == os.getpid())
+        if "runners.train.pretrain" in said and not ("forkserver" in said and item.ppid() == os.getpid())
     ]
     assert trainers == []
 
@@ -432,7 +432,7 @@ def _sweep_elsewhere(plan_path, root, runs):
 
     plan = Plan.read(plan_path)
     wanted = [Run.from_dict(run) for run in runs]
-    rows = Sweep(plan, plan_path, wanted, RunStore(root), Launch(max_parallel=1), "sweep").execute()
+    rows = Batch(plan, plan_path, wanted, RunStore(root), Launch(max_parallel=1), "sweep").execute()
     assert len(rows) == len(wanted)
 
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from mixlang.errors import InputError
 from mixlang.plan.build import compile_plan
-from mixlang.plan.manifest import DataManifest, in_two_domains
+from mixlang.plan.scanned import DataManifest, in_two_domains
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain

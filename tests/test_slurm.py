@@ -20,9 +20,9 @@ from mixlang.errors import Detached, DiskFull, Interrupted, StageError
 from mixlang.files import free_bytes, write_json
 from mixlang.plan.build import Plan
 from mixlang.spec.schema import Launch
-from runners.engines import slurm as slurm_engine
-from runners.engines import squeue
-from runners.sweep import Sweep
+from runners.execute.batch import Batch
+from runners.execute.engines import slurm as slurm_engine
+from runners.execute.engines import squeue
 
 pytestmark = pytest.mark.slurm
 
@@ -51,8 +51,8 @@ def cluster(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Jobs that are gone are given up sooner, and runs tried again sooner, than on a cluster."""
-    monkeypatch.setattr("runners.engines.slurm._GRACE", 1.0)
-    monkeypatch.setattr("runners.faults._BACKOFF", 0.5)
+    monkeypatch.setattr("runners.execute.engines.slurm._GRACE", 1.0)
+    monkeypatch.setattr("runners.execute.faults._BACKOFF", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def long_run(study, tmp_path_factory):
 
 def on_slurm(study, store, runs, **launch):
     launch = {"slurm": SLURM, **launch}
-    return Sweep(study[0], study[1], runs, store, Launch(executor="slurm", **launch), "sweep")
+    return Batch(study[0], study[1], runs, store, Launch(executor="slurm", **launch), "sweep")
 
 
 def losses(rows):
@@ -140,7 +140,7 @@ class Beside(threading.Thread):
     def run(self):
         try:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("runners.sweep.signal.signal", lambda number, handler: None)
+                patch.setattr("runners.execute.batch.signal.signal", lambda number, handler: None)
                 self.rows = self.job.execute()
         except BaseException as error:
             self.error = error
@@ -261,10 +261,11 @@ def test_a_killed_submitter_finds_its_jobs_again(long_run, tmp_path, capsys):
     longer, expected = long_run
     store, run = fresh(longer, tmp_path), longer[0].runs[0]
     code = (
-        "import sys, json; from pathlib import Path; from mixlang.plan.build import Plan; from runners.sweep import Sweep;"
-        "from runners.store import RunStore; from mixlang.spec.schema import Launch;"
+        "import sys, json; from pathlib import Path; from mixlang.plan.build import Plan;"
+        "from runners.execute.batch import Batch;"
+        "from runners.execute.store import RunStore; from mixlang.spec.schema import Launch;"
         "plan = Plan.read(Path(sys.argv[1]));"
-        "Sweep(plan, Path(sys.argv[1]), plan.runs, RunStore(Path(sys.argv[2])),"
+        "Batch(plan, Path(sys.argv[1]), plan.runs, RunStore(Path(sys.argv[2])),"
         " Launch.model_validate_json(sys.argv[3]), 'sweep').execute()"
     )
     launch = Launch(executor="slurm", slurm=SLURM)

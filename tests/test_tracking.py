@@ -6,8 +6,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mixlang.errors import StageError
 from mixlang.spec.schema import Launch
-from runners.pretrain import train_run
-from runners.tracking import Tracking
+from runners.train.pretrain import train_run
+from runners.train.tracking import Tracking
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from mixlang.plan.cost import held_out_work
 from mixlang.plan.design import grid_points
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
+from mixlang.verify.trials import trials, verification
 from runners.data.scan import scan
-from runners.verification import trials, verification
 
 VERIFY = """verify:
   baselines: [proportional, uniform, best_single]

@@ -35,9 +35,9 @@ constraints: {repetition: 400}
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """The seven domains, compiled; the first run is finished, the second has failed."""
-    from mixlang.plan.workspace import Workspace
-    from runners.faults import Fault
-    from runners.store import RunStore
+    from mixlang.study.workspace import Workspace
+    from runners.execute.faults import Fault
+    from runners.execute.store import RunStore
 
     root = tmp_path_factory.mktemp("wide") / "ws"
     mixlang("init", str(root), cwd=root.parent)
@@ -114,7 +114,7 @@ def test_what_two_specs_differ_in(wide):
 
 
 def test_allocations_and_registry_lists_keep_their_columns(tmp_path, capsys):
-    from mixlang.tables import show_allocation
+    from mixlang.own_results import show_allocation
 
     proof = {"status": "optimal", "gap": 1e-9, "kkt_residual": 1e-9, "active": []}
     show_allocation(

@@ -13,8 +13,8 @@ from mixlang.errors import InputError
 def _open_registry(arguments: argparse.Namespace) -> Any:
     import warnings
 
-    from mixlang.plan.workspace import Workspace
     from mixlang.registry import Deprecated, Registry
+    from mixlang.study.workspace import Workspace
 
     warnings.simplefilter("ignore", Deprecated)  # said in our own words instead
     return Registry(arguments.registry or Workspace.find(Path.cwd()).registry)
@@ -49,7 +49,7 @@ def list_mixtures(arguments: argparse.Namespace) -> None:
 
 def show_mixture(arguments: argparse.Namespace) -> None:
     """One mixture: what to train on, how sure that is, what it was compared with, and where it comes from."""
-    from mixlang.registry.summary import evidence, evidence_in_words
+    from mixlang.registry.evidence import evidence, evidence_in_words
 
     mixture = _get(_open_registry(arguments), arguments.mixture)
     if arguments.format == "json":
@@ -61,7 +61,7 @@ def show_mixture(arguments: argparse.Namespace) -> None:
 
 def diff_mixtures(arguments: argparse.Namespace) -> None:
     """What changed between two versions, and which input moved which share."""
-    from runners.difference import compare, difference_in_words
+    from mixlang.registry.difference import compare, difference_in_words
 
     registry = _open_registry(arguments)
     found = compare(registry.get(arguments.before), registry.get(arguments.after))
@@ -74,7 +74,7 @@ def diff_mixtures(arguments: argparse.Namespace) -> None:
 
 def verify_mixtures(arguments: argparse.Namespace) -> int:
     """Whether versions are as published and follow from their files; 1 where one does not."""
-    from runners.proof import check_version
+    from mixlang.registry.proof import check_version
 
     registry = _open_registry(arguments)
     if arguments.mixture:
@@ -93,8 +93,8 @@ def verify_mixtures(arguments: argparse.Namespace) -> int:
 
 
 def _rerun(registry: Any, chosen: list[tuple[str, int]], results: dict[str, list[Any]]) -> None:
-    from mixlang.plan.workspace import Workspace
-    from runners.rerun import rerun
+    from mixlang.study.rerun import rerun
+    from mixlang.study.workspace import Workspace
 
     workspace = Workspace.find(Path.cwd())
     for name, version in chosen:
@@ -143,7 +143,7 @@ def tag_mixture(arguments: argparse.Namespace) -> None:
     print(f"{name}@{arguments.tag} is {found.label}")
     from mixlang.registry.artifacts import stage_command
 
-    say(f"   for DVC, once it is committed and tagged: {stage_command(registry, found, arguments.tag)}")
+    say(f"   for DVC, once it is committed and tagged: {stage_command(registry.root, found, arguments.tag)}")
 
 
 def deprecate_mixture(arguments: argparse.Namespace) -> None:
@@ -172,8 +172,8 @@ def export_mixture(arguments: argparse.Namespace) -> None:
 
 def report(arguments: argparse.Namespace) -> None:
     """Where the page of a published version or of a study lies."""
-    from mixlang.plan.workspace import Study, Workspace
     from mixlang.registry import NotPublished
+    from mixlang.study.workspace import Study, Workspace
 
     registry = _open_registry(arguments)
     try:

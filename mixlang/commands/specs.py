@@ -12,7 +12,7 @@ from mixlang.console import print_json, say
 
 def init(arguments: argparse.Namespace) -> None:
     """Make a workspace, with a starting spec for data if there are any."""
-    from mixlang.plan.scaffold import make_workspace, quickstart
+    from mixlang.study.scaffold import make_workspace, quickstart
 
     if arguments.source is None:
         done = make_workspace(arguments.path, {"quickstart": quickstart()})
@@ -64,12 +64,12 @@ def check(arguments: argparse.Namespace) -> int:
 def _checked(arguments: argparse.Namespace) -> Any:
 
     from mixlang.errors import InputError
-    from mixlang.plan.manifest import committed_manifest
-    from mixlang.plan.workspace import Workspace
+    from mixlang.plan.scanned import committed_manifest
     from mixlang.spec import SpecError, load_spec
     from mixlang.spec.diagnostics import in_file_order
     from mixlang.spec.locations import Locations, absent_data, check_sources
     from mixlang.spec.site import absent_tracker, launch_here
+    from mixlang.study.workspace import Workspace
 
     loaded = load_spec(arguments.spec, strict=arguments.strict, overrides=arguments.set)
     problems = []
@@ -99,7 +99,7 @@ def _dominated(loaded: Any, workspace: Any) -> list[Any]:
     """What the last scan, if there was one, says of subjects and sites that dominate a domain."""
     from mixlang.errors import InputError
     from mixlang.plan.dominance import dominated
-    from mixlang.plan.manifest import DataManifest
+    from mixlang.plan.scanned import DataManifest
 
     manifest = workspace.root / "build" / loaded.path.stem / "data.json"
     if not manifest.is_file():
@@ -165,8 +165,8 @@ def schema(_arguments: argparse.Namespace) -> None:
 
 def plan(arguments: argparse.Namespace) -> None:
     """What would run and what it costs; changes nothing."""
-    from runners.compiler import compile_study
-    from runners.overview import overview, show_overview
+    from mixlang.study.compile import compile_study
+    from mixlang.study.preview import overview, show_overview
 
     compiled = compile_study(arguments.spec, write=False, overrides=arguments.set)
     found = overview(compiled)
@@ -178,7 +178,7 @@ def plan(arguments: argparse.Namespace) -> None:
 
 def compile_spec(arguments: argparse.Namespace) -> None:
     """Register a spec and write its plan; trains nothing."""
-    from runners.compiler import compile_study
+    from mixlang.study.compile import compile_study
 
     compiled = compile_study(arguments.spec, write=True, overrides=arguments.set)
     runs = compiled.compiled.plan.runs
@@ -187,7 +187,7 @@ def compile_spec(arguments: argparse.Namespace) -> None:
 
 def diff_spec(arguments: argparse.Namespace) -> None:
     """What going from one spec to another would train and solve again."""
-    from runners.changes import compare_specs, show_changes
+    from mixlang.study.compare import compare_specs, show_changes
 
     found = compare_specs(arguments.before, arguments.after)
     if arguments.format == "json":

@@ -10,7 +10,7 @@ from mixlang.console import print_json
 def fit(arguments: argparse.Namespace) -> None:
     """Fit laws to two tables."""
     from mixlang.laws.roles import Columns
-    from mixlang.tables import fit_tables
+    from mixlang.own_results import fit_tables
 
     columns = Columns(
         arguments.key,
@@ -36,7 +36,7 @@ def fit(arguments: argparse.Namespace) -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """Predict the losses of mixtures."""
-    from mixlang.tables import predict_table
+    from mixlang.own_results import predict_table
 
     predict_table(
         arguments.fit,
@@ -53,7 +53,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
 def allocate(arguments: argparse.Namespace) -> None:
     """Solve the mixture of a budget."""
-    from mixlang.tables import Asked, allocate_fit, show_allocation
+    from mixlang.own_results import Asked, allocate_fit, show_allocation
 
     asked = Asked(
         arguments.budget,

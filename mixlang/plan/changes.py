@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixlang.plan.build import Compiled, Plan, Run
-from mixlang.plan.pipeline import STAGES, WRITES
+from mixlang.plan.stages import STAGES, sources
 
 FIRST = "nothing was planned before"
 
@@ -174,23 +174,16 @@ def touched(before: Before, after: Compiled, untrained: int) -> dict[str, str]:
             shown = ", ".join(map(str, changes[:4])) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
             why[name].append(shown)
     for stage in STAGES:
-        if before.files is not None and not before.files.issuperset(WRITES[stage]) and not why[stage]:
+        if before.files is not None and not before.files.issuperset(STAGES[stage].writes) and not why[stage]:
             why[stage].append("its result is not there yet")
-        first = next((earlier for earlier in _FOLLOWS.get(stage, ()) if why[earlier]), None)
+        first = next((earlier for earlier in sources(stage) if earlier not in _FIRST and why[earlier]), None)
         if first and not why[stage]:
             why[stage].append(f"after {first}")
     return {stage: "; ".join(reasons) for stage, reasons in why.items()}
 
 
-_FOLLOWS = {
-    "fit": ("sweep",),
-    "allocate": ("fit",),
-    "verify": ("allocate",),
-    "downstream": ("verify",),
-    "report": ("sweep", "fit", "allocate", "verify", "downstream"),
-    "publish": ("sweep", "fit", "allocate", "verify", "downstream"),
-}
-"""The stages whose results each stage's own depend on, the plan apart."""
+_FIRST = ("plan", "prepare")
+"""Stages that run again whenever anything does; of which a later one is not said to come after."""
 
 
 def grouped(reasons: Iterable[str]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixlang.errors import InputError
-from mixlang.plan.manifest import DataManifest, VolumeRecord
+from mixlang.plan.scanned import DataManifest, VolumeRecord
 from mixlang.plan.split import validation_subjects
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.loader import LoadedSpec

@@ -6,7 +6,7 @@ import hashlib
 import math
 
 from mixlang.errors import InputError
-from mixlang.plan.manifest import DataManifest
+from mixlang.plan.scanned import DataManifest
 
 
 class Unsplittable(InputError):

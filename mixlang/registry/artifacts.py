@@ -12,10 +12,8 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mixlang.registry.store import Mixture, Registry
+from mixlang.registry.mixture import Mixture
 
 ARTIFACTS = "dvc.yaml"
 
@@ -34,21 +32,21 @@ def artifacts_text(latest: Mapping[str, Mixture]) -> str:
     return _HEAD + ("artifacts:\n" + "\n".join(lines) + "\n" if lines else "artifacts: {}\n")
 
 
-def artifact(registry: Registry, name: str) -> str:
+def artifact(root: Path, name: str) -> str:
     """What DVC calls a mixture: the registry's folder below the top of its git repository, and the name."""
-    return f"{_place(registry.root)}:{name}"
+    return f"{_place(root)}:{name}"
 
 
-def tag_command(registry: Registry, mixture: Mixture) -> str:
-    """The command that tags a committed version for DVC."""
-    tag = f"{artifact(registry, mixture.name).replace(':', '=')}@v{mixture.version}.0.0"
+def tag_command(root: Path, mixture: Mixture) -> str:
+    """The command that tags a committed version for DVC; `root` is the registry's folder."""
+    tag = f"{artifact(root, mixture.name).replace(':', '=')}@v{mixture.version}.0.0"
     return shlex.join(["git", "tag", "-a", "-m", mixture.label, tag])
 
 
-def stage_command(registry: Registry, mixture: Mixture, stage: str) -> str:
+def stage_command(root: Path, mixture: Mixture, stage: str) -> str:
     """The command that gives a version that is tagged for DVC a stage, which is what a tag is called there."""
     version = ["--version", f"v{mixture.version}.0.0", "--stage", stage]
-    return shlex.join(["gto", "assign", artifact(registry, mixture.name), *version])
+    return shlex.join(["gto", "assign", artifact(root, mixture.name), *version])
 
 
 def _place(folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mixlang.errors import InputError
 from mixlang.files import read_json
-from mixlang.registry.store import Mixture
+from mixlang.registry.versions import Mixture
 
 FORMATS = ("torch", "monai", "nnunet", "csv", "json")
 

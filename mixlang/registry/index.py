@@ -7,15 +7,14 @@ written, and writes again if the registry has changed meanwhile, so that the las
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from mixlang.files import write_text
 from mixlang.registry.artifacts import ARTIFACTS, artifacts_text
-from mixlang.registry.measured import headline_change
+from mixlang.registry.headline import headline_change
+from mixlang.registry.mixture import Mixture
 from mixlang.words import certainty, signed
-
-if TYPE_CHECKING:
-    from mixlang.registry.store import Mixture, Registry
 
 README = "README.md"
 
@@ -28,7 +27,21 @@ where one comes from, `mixlang registry verify` proves that it is as published, 
 """
 
 
-def refresh(registry: Registry) -> None:
+class Versions(Protocol):
+    """What the index is made of: a registry, as far as it matters here."""
+
+    root: Path
+
+    def names(self) -> list[str]:
+        """The mixtures."""
+        ...
+
+    def readable(self, name: str) -> list[Mixture]:
+        """The versions of a mixture that can be read."""
+        ...
+
+
+def refresh(registry: Versions) -> None:
     """Bring the index and the artifacts up to date with the registry."""
     while True:
         texts = rendered(registry)
@@ -40,7 +53,7 @@ def refresh(registry: Registry) -> None:
             return
 
 
-def stale(registry: Registry) -> list[str]:
+def stale(registry: Versions) -> list[str]:
     """Which of the two files do not say what the registry holds."""
     return [
         name
@@ -50,7 +63,7 @@ def stale(registry: Registry) -> list[str]:
     ]
 
 
-def rendered(registry: Registry) -> dict[str, str]:
+def rendered(registry: Versions) -> dict[str, str]:
     """The texts of both files, by name."""
     found = {name: registry.readable(name) for name in registry.names()}
     found = {name: mixtures for name, mixtures in found.items() if mixtures}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mixlang.registry.manifest import MANIFEST, manifest_of
+from mixlang.registry.sealed import MANIFEST, manifest_of
 
 _ASIDE = ".publishing-"
 

@@ -8,17 +8,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mixlang.report.allocation import allocation_section
-from mixlang.report.answer import answer_section
-from mixlang.report.certificate import certificate_section
+from mixlang.report.allocation import allocation_section, certificate_section
 from mixlang.report.curves import curves_section
 from mixlang.report.data import data_section
 from mixlang.report.downstream import downstream_section
+from mixlang.report.head import answer_section
+from mixlang.report.hubs import structure_section
 from mixlang.report.laws import laws_section
-from mixlang.report.provenance import provenance_section
-from mixlang.report.reproduce import reproduce_section
+from mixlang.report.origin import provenance_section, reproduce_section
 from mixlang.report.results import Results
-from mixlang.report.structure import structure_section
 from mixlang.report.style import SCRIPT, STYLE
 from mixlang.report.transfer import transfer_section
 from mixlang.report.verification import verification_section

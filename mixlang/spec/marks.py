@@ -41,6 +41,9 @@ for _tag, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
+EXTENDS = "extends"
+"""The key of a spec that names the file it goes on from."""
+
 Path_ = tuple[str | int, ...]
 Place = tuple[Position, int]
 """Where something stands, and how many columns wide it is."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.laws import Fit
+from mixlang.verify.interval import paired
 from mixlang.verify.objective import Objective
-from mixlang.verify.statistics import paired
 
 Floats = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.verify.interval import paired
 from mixlang.verify.objective import Objective
-from mixlang.verify.statistics import paired
 
 Floats = NDArray[np.float64]
 

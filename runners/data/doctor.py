@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mixlang.files import write_text
-from mixlang.plan.manifest import DataManifest
+from mixlang.plan.scanned import DataManifest
 from mixlang.report.parts import soft, table
 from mixlang.report.png import png
 from mixlang.report.style import STYLE

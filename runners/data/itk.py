@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.data.faults import faults
+from runners.data.damage import faults
 from runners.data.header import Unusable
 from runners.data.ras import Scan, from_lps, in_ras, ras_shape, refuse_grid, single_volume
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mixlang.files import digest, write_json
-from mixlang.plan.manifest import DataManifest, DomainData, VolumeRecord
+from mixlang.plan.scanned import DataManifest, DomainData, VolumeRecord
 from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity
 from mixlang.spec.schema import Domain, Spec

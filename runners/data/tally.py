@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from mixlang.plan.manifest import DataManifest, VolumeRecord
+from mixlang.plan.scanned import DataManifest, VolumeRecord
 from runners.data.rules import Use
 
 _SHOWN = 20

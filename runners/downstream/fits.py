@@ -12,7 +12,7 @@ from mixlang.console import Progress, duration
 from mixlang.errors import StageError, disk_full, is_full
 from mixlang.files import digest
 from mixlang.plan.build import Plan
-from mixlang.plan.downstream import folds_of, labelled
+from mixlang.plan.tasks import folds_of, labelled
 from runners.data.workers import WorkerDied, each
 from runners.downstream.train import FIT_VERSION, finished, fit
 

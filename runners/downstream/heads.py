@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from runners.model.mae import MAESize, MaskedAutoencoder
+from runners.train.mae import MAESize, MaskedAutoencoder
 
 FEATURES = 8
 """Channels of the segmentation head at full resolution; each halving of the resolution doubles them."""

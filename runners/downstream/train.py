@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from mixlang.errors import StageError
 from mixlang.files import write_json
-from runners.downstream.data import LabelledVolumes, balanced, read_volume, tiles
+from runners.downstream.crops import LabelledVolumes, balanced, read_volume, tiles
 from runners.downstream.heads import ClassificationHead, Encoder, SegmentationHead, TokenHead
 from runners.downstream.metrics import overlap
-from runners.model.checkpoint import load_model
-from runners.model.mae import MAESize, MaskedAutoencoder
-from runners.store import RunStore
+from runners.execute.store import RunStore
+from runners.train.mae import MAESize, MaskedAutoencoder
+from runners.train.weights import load_model
 
 FIT_VERSION = 1
 """Raised when the same fit would give another result; part of every fit's key."""
@@ -70,7 +70,7 @@ def fit(key: str, job: Mapping[str, Any], store: Path) -> None:
 
 @functools.cache
 def _end_with_parent() -> None:
-    from runners.liveness import end_with, parent
+    from runners.execute.liveness import end_with, parent
 
     end_with([parent()])
 

@@ -1,0 +1,150 @@
+"""What a plan amounts to before it runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from mixlang.console import duration
+from mixlang.errors import InputError, StageError
+from mixlang.files import read_json
+from mixlang.plan.changes import Before, Reasons, grouped, touched
+from mixlang.plan.cost import flops_per_sample
+from mixlang.plan.stages import RESULTS, STAGES, directly_before
+from mixlang.spec.quantities import show_bytes
+from mixlang.spec.site import launch_here
+from mixlang.study.compile import CompiledStudy
+from mixlang.study.estimate import estimate, over_limits, work_of
+from mixlang.study.held_out import held_out_runs
+from mixlang.study.workspace import Study
+from mixlang.terminal import table
+from runners.execute.devices import Devices, devices
+from runners.execute.engines.local import runs_at_once
+
+_SHOWN = 12
+"""Reasons listed for people; the JSON has them all."""
+
+
+def overview(study: CompiledStudy) -> dict[str, Any]:
+    """What running a study would do: runs by kind and why each is new, cost, data, and the stages with their state."""
+    from mixlang.study.status import results_of
+
+    plan, spec = study.compiled.plan, study.loaded.spec
+    held_out = held_out_runs(study.study, plan, study.compiled.settings)
+    done = results_of(study.workspace, study.study, [*plan.runs, *(held_out or [])])
+    work = work_of(plan, spec, done, held_out)
+    left = estimate(study.workspace, plan, work, done, study.manifest)
+    before = _before(study.study)
+    reasons = Reasons(before.plan, plan)
+    untrained = [run for run in plan.runs if run.key not in done]
+    why = {run.key: reasons.of(run) or "planned before, not trained yet" for run in untrained}
+    each = flops_per_sample(plan.training)
+    stages = touched(before, study.compiled, len(untrained))
+    planned = {run.key for run in before.plan.runs} if before.plan is not None else set()
+    return {
+        "study": study.study.item,
+        "kinds": {kind: {**asdict(row), "flops": row.samples * each} for kind, row in work.items()},
+        "flops_per_sample": each,
+        "cost": {
+            "device_hours": left.device_hours,
+            "unknown": left.unknown,
+            "speed": None if left.speed is None else asdict(left.speed),
+            "at_once": _at_once(study),
+            "disk": {"volumes": left.volumes, "checkpoints": left.checkpoints},
+        },
+        "limits": [item.as_dict() for item in over_limits(study.loaded, left)],
+        "available": study.compiled.settings["allocate"]["available"],
+        "quarantined": {name: len(data.quarantined) for name, data in study.manifest.domains.items()},
+        "runs": [
+            {**run.as_dict(), "done": run.key in done, "why": why.get(run.key, "")} for run in study.compiled.plan.runs
+        ],
+        "no_longer_planned": len(planned - {run.key for run in plan.runs}),
+        "stages": [
+            {"name": name, "after": directly_before(name), "runs": bool(stages[name]), "why": stages[name]}
+            for name in STAGES
+        ],
+    }
+
+
+def _before(study: Study) -> Before:
+    """What was compiled and computed last."""
+    from mixlang.study.status import planned_before
+
+    settings = {}
+    for name in (name for name, stage in STAGES.items() if stage.settings):
+        try:
+            settings[name] = read_json(study.file(f"settings/{name}.json"))
+        except InputError:
+            continue
+    files = {name for name in RESULTS if study.file(name).exists()}
+    return Before(planned_before(study), settings, frozenset(files))
+
+
+def _at_once(study: CompiledStudy) -> int:
+    launch, threads = launch_here(study.loaded.spec, study.workspace.root), study.loaded.spec.train.threads
+    if launch.executor == "slurm":
+        return launch.slurm.jobs * (1 if launch.max_parallel == "auto" else launch.max_parallel)
+    try:
+        return runs_at_once(launch, threads, devices())
+    except StageError:  # of the devices: said when runs are to be started
+        return runs_at_once(launch, threads, Devices())
+
+
+def show_overview(found: dict[str, Any]) -> None:
+    """Print an overview for people."""
+    print(f"{found['study']}: {found['flops_per_sample'] / 1e9:.3g} GFLOP a sample")
+    kinds = [
+        [kind, f"{row['runs']:,}", f"{row['done']:,}", f"{row['samples']:,}", f"{row['flops'] / 1e12:,.1f}"]
+        for kind, row in found["kinds"].items()
+    ]
+    _print_table(["kind", "runs", "done", "samples", "TFLOP"], kinds)
+    for kind, row in found["kinds"].items():
+        if not row["known"]:
+            print(f"{kind}: which runs is not known before the allocation; at most these, counted as to do")
+    domains = [
+        [name, f"{data['volumes']:,}", f"{data['crops']:,.0f}", f"{found['quarantined'][name]:,}"]
+        for name, data in found["available"].items()
+    ]
+    print("\ntraining side", end="")
+    _print_table(["domain", "volumes", "crops", "quarantined"], domains)
+    print()
+    _show_cost(found["cost"])
+    for item in found["limits"]:
+        print(f"{item['file']}:{item['line']}:{item['column']}: over the limit[{item['code']}]: {item['message']}")
+    _show_reasons(found)
+    print("\nstages", end="")
+    stages = []
+    for stage in found["stages"]:
+        after = f" (after {', '.join(stage['after'])})" if stage["after"] else ""
+        stages.append(["runs" if stage["runs"] else "stays", stage["name"] + after, stage["why"]])
+    _print_table(["", "", ""], stages, "lll", indent=2)
+
+
+def _print_table(head: list[str], rows: list[list[str]], align: str = "", indent: int = 0) -> None:
+    print()
+    for line in table(head, rows, align, indent):
+        print(line)
+
+
+def _show_cost(cost: dict[str, Any]) -> None:
+    disk = cost["disk"]
+    if cost["device_hours"] is None:
+        print(f"time: unknown; {cost['unknown']}")
+    else:
+        hours, speed = cost["device_hours"], cost["speed"]
+        when = f", measured {speed['measured']}" if speed["measured"] else ""
+        rate = f"{1 / speed['train']:,.3g} samples/s on {speed['device']}{when}"
+        at_once = f", {duration(hours * 3600 / cost['at_once'])} with {cost['at_once']} at once" if hours else ""
+        print(f"time: {hours:.2g} device-hours left{at_once}; {rate}")
+    print(f"disk: {show_bytes(disk['volumes'])} of prepared volumes, {show_bytes(disk['checkpoints'])} of weights")
+
+
+def _show_reasons(found: dict[str, Any]) -> None:
+    reasons = grouped(run["why"] for run in found["runs"] if not run["done"])
+    if reasons:
+        print("\nprobe runs to train, and why", end="")
+        _print_table(["", ""], [[f"{count:,}", reason] for reason, count in list(reasons.items())[:_SHOWN]], "rl", 2)
+    if len(reasons) > _SHOWN:
+        print(f"  ... and {len(reasons) - _SHOWN} more reasons (--format json lists every run)")
+    if found["no_longer_planned"]:
+        print(f"  {found['no_longer_planned']:,} of the last plan are no longer needed; their results are kept")

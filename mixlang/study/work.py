@@ -1,0 +1,397 @@
+"""The stages of the pipeline, each a function of the files it reads (see mixlang.study.pipeline)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixlang.console import Progress, say
+from mixlang.errors import InputError, MixlangError, StageError, crash
+from mixlang.files import read_json, write_json, write_text
+from mixlang.hardware import cores
+from mixlang.plan.build import Plan, Run, compile_plan, unusable
+from mixlang.plan.cost import held_out_work
+from mixlang.plan.design import grid_points
+from mixlang.plan.scanned import DataManifest
+from mixlang.plan.tasks import task_problems
+from mixlang.spec.locations import Locations, check_sources
+from mixlang.spec.schema import Launch
+from mixlang.study.askers import Part, ask, published_keys
+from mixlang.study.committed import left_out
+from mixlang.study.workspace import Study, Workspace
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage has at hand."""
+
+    workspace: Workspace
+    study: Study
+
+    def launch(self) -> Launch:
+        """How runs are started here: as the spec says, and where it does not, mixlang.local.yaml.
+
+        Raises:
+            SpecError: one of the two is wrong.
+        """
+        from mixlang.spec.site import launch_here
+
+        return launch_here(self.study.load().spec, self.workspace.root)
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the build folder."""
+        return read_json(self.study.file(name))
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file of the build folder, whole or not at all."""
+        write_json(self.study.file(name), value)
+
+    def ask(self, part: Part, runs: Iterable[Run]) -> None:
+        """Note in the run store that this study asks for runs; comes before the first look for their results."""
+        ask(self.workspace, self.study, part, (run.key for run in runs))
+
+    def known(self, name: str) -> dict[str, dict[str, Any]]:
+        """Results by run key in a committed table, so that a clone without a run store retrains nothing."""
+        try:
+            return {row["key"]: row for row in self.read(name)["runs"]}
+        except (InputError, KeyError, TypeError):
+            return {}
+
+
+def plan(context: Context) -> None:
+    """Spec and data manifest to runs and settings."""
+    loaded = context.study.load()
+    manifest = DataManifest.read(context.study.file("data.json"))
+    if set(manifest.domains) != set(loaded.spec.domains):
+        raise InputError(
+            f"{context.study.file('data.json')} is of other domains than the spec",
+            f"Run 'mixlang run specs/{context.study.item}.yaml': it scans the data again.",
+        )
+    for message in unusable(manifest, loaded.spec.data.max_quarantined).values():
+        raise InputError(message, "Mend or exclude the files.")
+    compiled = compile_plan(loaded.spec, manifest)
+    for _, _, message, hint in task_problems(loaded.spec, compiled.settings["downstream"]):
+        raise InputError(message, hint)
+    for name, settings in compiled.settings.items():
+        context.write(f"settings/{name}.json", settings)
+    context.write("plan.json", compiled.plan.as_dict())
+    say(f"  plan: {len(compiled.plan.runs)} probe runs, {sum(run.budget for run in compiled.plan.runs):,} samples")
+
+
+def prepare(context: Context) -> None:
+    """Volumes into the store, their table, and what each domain looks like."""
+    from runners.data.statistics import describe
+
+    compiled = Plan.read(context.study.file("plan.json"))
+    volumes = prepared(context, compiled)
+    shown = context.read("settings/prepare.json")["thumbnails"]
+    context.write("statistics.json", describe(compiled, volumes, context.workspace.store, shown))
+    table = {key: {name: fact for name, fact in facts.items() if name != "histogram"} for key, facts in volumes.items()}
+    context.write("volumes.json", table)
+    say(f"  prepare: {len(volumes)} volumes are ready")
+
+
+def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
+    """Fill the volume store for a plan; returns the table of its volumes."""
+    from runners.data.volumes import prepare as fill
+
+    progress = Progress("prepare")
+    locations = Locations.of(context.workspace.root)
+    missing = check_sources(context.study.load(), locations)
+    if missing and not _all_prepared(context, compiled):
+        raise StageError(
+            f"there is something to train, and its data are not here: {missing[0].message}",
+            "Run the same command where the data are. What was computed from committed results is kept in "
+            f"build/{context.study.item}; to publish the solution without new held-out runs: --set 'budgets.holdout=[]'.",
+        )
+    return fill(
+        compiled.volumes,
+        context.workspace.store,
+        locations,
+        cores(),
+        lambda done, total: progress.count(done, total, "volumes"),
+    )
+
+
+def _all_prepared(context: Context, compiled: Plan) -> bool:
+    """Whether the store has every volume of a plan, so that no scan is read again."""
+    from runners.data.volumes import volume_path
+
+    return all(volume_path(context.workspace.store, key).is_file() for key in compiled.volumes)
+
+
+def sweep(context: Context) -> None:
+    """The probe runs."""
+    from runners.execute.batch import Batch, table
+
+    path = context.study.file("plan.json")
+    compiled = Plan.read(path)
+    context.ask("probe", compiled.runs)
+    launch = context.launch()
+    job = Batch(
+        compiled,
+        path,
+        compiled.runs,
+        _store(context),
+        launch,
+        "sweep",
+        context.known("runs.json"),
+        held_out_work(context.study.load().spec)[1],
+        lambda: _begin_training(context, compiled),
+        launch.max_failed,
+    )
+    rows = job.execute()
+    if not rows:
+        raise StageError("every probe run failed; there is nothing to fit", "Mend the cause and run again.")
+    context.write("runs.json", table(rows, compiled, job.failed))
+
+
+def _begin_training(context: Context, compiled: Plan) -> None:
+    """What comes before the first run: the spec's limits once more, for who calls DVC alone, and the volumes.
+
+    Raises:
+        SpecError: what is left exceeds the limits.
+        InputError: the disk has no room for it.
+    """
+    from mixlang.study.estimate import refuse_over_limits, refuse_without_room
+
+    manifest = DataManifest.read(context.study.file("data.json"))
+    loaded = context.study.load()
+    refuse_over_limits(context.workspace, context.study, loaded, compiled, manifest)
+    refuse_without_room(context.workspace, context.study, loaded.spec, compiled, manifest)
+    prepared(context, compiled)
+
+
+def _store(context: Context) -> Any:
+    from runners.execute.store import RunStore
+
+    return RunStore(context.workspace.store)
+
+
+def fit(context: Context) -> None:
+    """Laws from the table of runs."""
+    from mixlang.laws import LossTable, fit_laws
+
+    runs, settings = context.read("runs.json"), context.read("settings/fit.json")
+    table = LossTable.of(runs["domains"], runs["runs"])
+    without = _without(runs)
+    try:
+        laws = fit_laws(
+            table, settings["family"], settings["choose"], fixed_total=settings["fixed_total"], draws=settings["draws"]
+        )
+    except InputError as error:
+        if without:
+            raise InputError(f"{without}, and without them {error}", error.hint) from error
+        raise
+    if without:
+        laws = replace(laws, notes=(f"{without}; the laws are fitted without them", *laws.notes))
+    context.write("fit.json", laws.document())
+    for law in laws.laws:
+        noise = "unknown" if np.isnan(law.noise) else f"{law.noise:.1%}"
+        say(f"  fit: {law.name}: {law.law.family.name}, error {law.error:.1%}, seed noise {noise}")
+    for note in laws.notes:
+        say(f"  fit: note: {note}")
+
+
+def _without(runs: dict[str, Any]) -> str:
+    """Which probe runs the table lacks, in words; '' where it is whole."""
+    failed = runs.get("failed", [])
+    if not failed:
+        return ""
+    return f"{len(failed)} of {len(failed) + len(runs['runs'])} probe runs failed ({'; '.join(item['run'] for item in failed)})"
+
+
+def allocate(context: Context) -> None:
+    """The optimal mixture at the target and at each holdout budget, with baselines."""
+    from mixlang.allocate import answer, path
+    from mixlang.laws import read_fit
+
+    settings = context.read("settings/allocate.json")
+    laws = read_fit(context.study.file("fit.json"))
+    budget = settings["target"]
+    target = answer(laws, settings, budget, settings["baselines"], named=settings["mixtures"])
+    held = {}
+    for number, holdout in enumerate(settings["holdout"]):
+        points = np.array(grid_points(len(laws.domains), settings["grid"])) if settings["grid"] and not number else None
+        held[str(holdout)] = answer(
+            laws, settings, holdout, settings["baselines"], uncertain=False, named=settings["mixtures"], points=points
+        )
+    document = {
+        "version": 1,
+        "domains": list(laws.domains),
+        "target": target,
+        "holdout": held,
+        "path": path(laws, settings, np.geomspace(laws.budgets[0], 4 * budget, 9).tolist()),
+        "costs": settings["costs"],
+        "weights": settings["objective"]["weights"],
+    }
+    context.write("allocation.json", document)
+    shown = ", ".join(f"{name} {share:.1%}" for name, share in target["shares"].items())
+    gain = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
+    say(f"  allocate: {shown}; predicted {gain:.1%} below proportional; gap {target['certificate']['gap']:.1e}")
+
+
+def verify(context: Context) -> None:
+    """The allocated mixture, its rivals and the grid, trained at the holdout budgets."""
+    from mixlang.laws import read_fit
+    from mixlang.verify.trials import trials, verification
+    from runners.execute.batch import Batch
+
+    path = context.study.file("plan.json")
+    compiled = Plan.read(path)
+    allocation, settings = context.read("allocation.json"), context.read("settings/verify.json")
+    wanted = trials(compiled, allocation, settings)
+    context.ask("verify", [trial.run for trial in wanted])
+    rows = {}
+    if wanted:
+        job = Batch(
+            compiled,
+            path,
+            list({trial.run.key: trial.run for trial in wanted}.values()),
+            _store(context),
+            context.launch(),
+            "verify",
+            context.known("verification.json"),
+            before_training=lambda: prepared(context, compiled),
+        )
+        rows = {row["key"]: row for row in job.execute()}
+    laws = read_fit(context.study.file("fit.json"))
+    document = verification(rows, wanted, laws, allocation, settings)
+    context.write("verification.json", document)
+    if not wanted:
+        say("  verify: no holdout budget, nothing to verify")
+    for finding in document.get("verdict", []) if not _shown_at_the_end() else []:
+        say(f"  verify: {finding['says']}")
+
+
+def downstream(context: Context) -> None:
+    """The encoders of the verification runs on tasks with labels."""
+    from runners.downstream.encoders import run_tasks
+    from runners.execute.batch import Batch
+
+    settings = context.read("settings/downstream.json")
+    path = context.study.file("plan.json")
+    compiled = Plan.read(path)
+
+    def retrain(runs: list[Run]) -> None:
+        context.ask("downstream", runs)
+        Batch(compiled, path, runs, _store(context), context.launch(), "encoders").execute()
+
+    asked = os.environ.get("MIXLANG_JOBS")
+    document = run_tasks(
+        settings,
+        compiled,
+        context.read("verification.json"),
+        _known_tasks(context),
+        context.workspace.store,
+        Locations.of(context.workspace.root),
+        lambda: prepared(context, compiled),
+        retrain,
+        int(asked) if asked else None,
+    )
+    context.write("downstream.json", document)
+    if not document["tasks"]:
+        say("  downstream: no task is declared")
+    for sentence in document["sentences"]:
+        say(f"  downstream: {sentence}")
+
+
+def _shown_at_the_end() -> bool:
+    """Whether a `mixlang run` has started this stage, which warns and shows the outcome itself: each once."""
+    return bool(os.environ.get("MIXLANG_OUTCOME"))
+
+
+def _known_tasks(context: Context) -> dict[str, Any]:
+    """The tasks of the committed document, so that what has not changed is not trained again without a store."""
+    try:
+        tasks = context.read("downstream.json")["tasks"]
+        return tasks if isinstance(tasks, dict) else {}
+    except (InputError, KeyError, TypeError):
+        return {}
+
+
+def report(context: Context) -> None:
+    """The page a stranger can judge the mixture from, and what DVC shows of the results."""
+    from mixlang.report.figures import curves, held_out, metrics
+    from mixlang.report.page import render_report
+    from mixlang.report.results import Results
+
+    results = Results(context.study.build)
+    context.write("metrics.json", metrics(results))
+    write_text(context.study.file("curves.csv"), curves(results))
+    write_text(context.study.file("heldout.csv"), held_out(results))
+    write_text(context.study.file("report.html"), render_report(context.study.build))
+    say(f"  report: {context.study.file('report.html').relative_to(context.workspace.root)}")
+
+
+def publish(context: Context) -> None:
+    """A new version in the registry, unless nothing has changed."""
+    from mixlang.registry.artifacts import tag_command
+    from mixlang.registry.headline import doubts
+    from mixlang.study.publish import publish_study
+
+    if not _shown_at_the_end():
+        for line in left_out(context.workspace, [context.study]):
+            say(line)
+    mixture, new = publish_study(context.workspace, context.study)
+    ask(context.workspace, context.study, "published", published_keys(context.workspace))
+    content = mixture.facts["content"]
+    context.write("published.json", {"name": mixture.name, "version": mixture.version, "content": content})
+    if not new:
+        say(f"  publish: unchanged, {mixture.label} stands")
+        return
+    why = doubts(mixture.facts["verified"])
+    say(f"  publish: {mixture.label}" + (f", a candidate: {why}" if why else ""))
+    say(f"  publish: for DVC, once it is committed: {tag_command(context.workspace.registry, mixture)}")
+
+
+WORK: dict[str, Callable[[Context], None]] = {
+    "plan": plan,
+    "prepare": prepare,
+    "sweep": sweep,
+    "fit": fit,
+    "allocate": allocate,
+    "verify": verify,
+    "downstream": downstream,
+    "report": report,
+    "publish": publish,
+}
+
+
+def run_stage(name: str, item: str) -> None:
+    """Execute one stage of one study; what DVC calls.
+
+    Raises:
+        MixlangError: after noting it where `mixlang run` looks, if that started us.
+    """
+    from runners.execute.liveness import end_with, masters
+
+    workspace = Workspace.find(Path.cwd())
+    end_with(masters())
+    try:
+        WORK[name](Context(workspace, Study(workspace.root, item)))
+    except MixlangError as error:
+        _tell_run(error)
+        raise
+    except Exception as error:
+        failed = crash(error, f"stage {name} of {item}")
+        _tell_run(failed)
+        raise failed from error
+
+
+def _tell_run(error: MixlangError) -> None:
+    """Leave the error where the `mixlang run` that started us looks for it."""
+    outcome = os.environ.get("MIXLANG_OUTCOME")
+    if not outcome:
+        return
+    said = {"exit_code": error.exit_code, "message": str(error), "hint": error.hint}
+    try:
+        Path(outcome).write_text(json.dumps(said), encoding="utf-8")
+    except OSError:  # a full disk: we have to say it ourselves
+        del os.environ["MIXLANG_OUTCOME"]

@@ -1,0 +1,42 @@
+"""The portable worker: trains one of n parts of a plan, claiming each run by lease, wherever something sets an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mixlang.errors import InputError
+from mixlang.plan.build import Plan
+from mixlang.study.work import Context, prepared
+from mixlang.study.workspace import Study, Workspace
+from runners.execute.batch import Batch
+from runners.execute.shards import shard
+from runners.execute.store import RunStore
+
+
+def work(path: Path, index: int, count: int) -> None:
+    """Train one part of a plan's runs, of about the same work as the others; results go to the run store only.
+
+    Raises:
+        InputError: not a plan of a workspace.
+        StageError: some runs failed; the others are kept.
+    """
+    workspace = Workspace.find(path.resolve().parent)
+    study = Study(workspace.root, path.resolve().parent.name)
+    if path.resolve() != study.file("plan.json") or not path.is_file():
+        raise InputError(
+            f"{path} is not the plan of a study", "Give build/SPEC/plan.json, written by 'mixlang compile'."
+        )
+    plan = Plan.read(path)
+    context = Context(workspace, study)
+    context.ask("probe", plan.runs)
+    launch = context.launch().model_copy(update={"executor": "local"})
+    Batch(
+        plan,
+        path.resolve(),
+        shard(plan, plan.runs, index, count, launch.ladder == "branches"),
+        RunStore(workspace.store),
+        launch,
+        f"worker {index}/{count}",
+        context.known("runs.json"),
+        before_training=lambda: prepared(context, plan),
+    ).execute()

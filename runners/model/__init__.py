@@ -1,1 +1,0 @@
-"""The masked autoencoder and its checkpoints."""

@@ -1,0 +1,1 @@
+"""One run: pretraining a masked autoencoder, and evaluating it."""
