@@ -252,8 +252,7 @@ def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> dict[str, Any]:
         InputError: unknown names or values that make no sense.
         SolveError: no mixture satisfies the constraints, or no proven optimum.
     """
-    from mixlang.allocate import answer, smallest_budget
-    from mixlang.allocate import path as path_of
+    from mixlang.allocate import answer, over_budgets, smallest_budget
     from mixlang.laws import read_fit
 
     if out is not None:
@@ -271,7 +270,7 @@ def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> dict[str, Any]:
     if scores:
         document["scores"] = scores
     if asked.path:
-        document["path"] = path_of(laws, settings, asked.path)
+        document["path"] = over_budgets(laws, settings, asked.path)
     document["notes"] = list(laws.notes)
     low, high = laws.budgets
     if not low / 1.01 <= document["budget"] <= high * 1.01:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from worlds import NAMES, random_fit, settings_of, table, theta_of
 
-from mixlang.allocate import Problem, answer, baseline_shares, path, smallest_budget, solve
+from mixlang.allocate import Problem, answer, baseline_shares, over_budgets, smallest_budget, solve
 from mixlang.allocate.cones import Cones
 from mixlang.allocate.descent import descend
 from mixlang.allocate.feasible import nearest
@@ -566,7 +566,7 @@ def test_goals_that_cannot_be_reached_are_named(fit):
 
 
 def test_a_path_names_the_budgets_it_cannot_fill(fit):
-    found = path(fit, settings_of(constraints__repetition=8.0), [1000, 3000, 1e6])
+    found = over_budgets(fit, settings_of(constraints__repetition=8.0), [1000, 3000, 1e6])
     assert [("shares" in step) for step in found] == [True, True, False]
     assert "caps hold only" in found[2]["reason"]
 

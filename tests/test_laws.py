@@ -15,7 +15,7 @@ from mixlang.laws import FAMILIES, FittedLaw, Law, LossTable, fit_laws, read_fit
 from mixlang.laws.fit import AUTO
 from mixlang.laws.levenberg import _cost
 from mixlang.laws.regression import Regression
-from mixlang.laws.shared import fit_shared
+from mixlang.laws.shared_exponents import fit_shared
 from mixlang.spec.schema import Law as LawSection
 
 EVERY = pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
@@ -153,12 +153,12 @@ def test_the_optimum_is_as_good_as_scipys(name):
     """Independent: scipy's trust-region solver on the same residuals, from the same starts."""
     data = table(noise=0.01)
     law = Law(FAMILIES[name], 0, 3)
-    regression = Regression(law, data.amounts / 4000, np.log(data.losses[:, 0]), data.spread(0), 5)
+    regression = Regression(law, data.amounts / 4000, np.log(data.losses[:, 0]), data.deviations(0), 5)
     centres, widths = law.priors()
     kept = np.isfinite(widths)
 
     def residuals(theta):
-        return np.concatenate([regression.residuals(theta) / regression.spread, ((theta - centres) / widths)[kept]])
+        return np.concatenate([regression.residuals(theta) / regression.deviations, ((theta - centres) / widths)[kept]])
 
     def cost(theta):
         return float(_cost(residuals(theta)[None], int(kept.sum()))[0])
@@ -245,7 +245,11 @@ def test_sharing_starts_from_each_loss_alone_and_may_only_cost():
     data = table(noise=0.01)
     regressions = [
         Regression(
-            Law(FAMILIES["transfer_shared"], i, 3), data.amounts / 4000, np.log(data.losses[:, i]), data.spread(i), 5
+            Law(FAMILIES["transfer_shared"], i, 3),
+            data.amounts / 4000,
+            np.log(data.losses[:, i]),
+            data.deviations(i),
+            5,
         )
         for i in range(3)
     ]
@@ -260,8 +264,8 @@ def test_noise_is_the_spread_between_seeds():
     data = table(noise=0.02, seeds=8)
     assert data.noise(0) == pytest.approx(0.02, rel=0.15)
     assert np.isnan(table(seeds=1).noise(0))
-    assert (table(seeds=1).spread(0) == 0.01).all()
-    assert data.spread(0).shape == (len(data.losses),)
+    assert (table(seeds=1).deviations(0) == 0.01).all()
+    assert data.deviations(0).shape == (len(data.losses),)
 
 
 def test_runs_on_the_plateau_are_set_aside():

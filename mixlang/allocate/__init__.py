@@ -2,8 +2,8 @@
 
 from mixlang.allocate.answer import answer
 from mixlang.allocate.baselines import baseline_shares
-from mixlang.allocate.budgets import path, smallest_budget
+from mixlang.allocate.budgets import over_budgets, smallest_budget
 from mixlang.allocate.problem import Problem
 from mixlang.allocate.solve import Allocation, solve
 
-__all__ = ["Allocation", "Problem", "answer", "baseline_shares", "path", "smallest_budget", "solve"]
+__all__ = ["Allocation", "Problem", "answer", "baseline_shares", "over_budgets", "smallest_budget", "solve"]

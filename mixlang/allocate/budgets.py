@@ -15,7 +15,7 @@ from mixlang.laws import Fit
 from mixlang.names import meant_or_known
 
 
-def path(fit: Fit, settings: Mapping[str, Any], budgets: Sequence[float]) -> list[dict[str, Any]]:
+def over_budgets(fit: Fit, settings: Mapping[str, Any], budgets: Sequence[float]) -> list[dict[str, Any]]:
     """The allocation at each budget: `budget`, `shares`, `predicted`, or `reason` where there is none."""
     found = []
     for budget in budgets:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.problem import Problem
-from mixlang.allocate.uncertainty import spread
+from mixlang.allocate.uncertainty import central_interval
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
         loss: {
             name: {
                 "part": float(parts[row, column]),
-                "interval": spread(drawn_parts[:, row, column]) if drawn else None,
+                "interval": central_interval(drawn_parts[:, row, column]) if drawn else None,
             }
             for column, name in enumerate(problem.domains)
         }
@@ -57,8 +57,8 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
         entry: dict[str, Any] = {"giving": float(giving[index]), "receiving": float(receiving[index]) if has else None}
         entry["kind"] = None
         if drawn:
-            gives = spread(np.array([draw[0][index] for draw in drawn]))
-            gets = spread(np.array([draw[1][index] for draw in drawn])) if has else None
+            gives = central_interval(np.array([draw[0][index] for draw in drawn]))
+            gets = central_interval(np.array([draw[1][index] for draw in drawn])) if has else None
             entry |= {"giving_interval": gives, "receiving_interval": gets}
             if gives[0] > HUB:
                 entry["kind"] = "hub"

@@ -18,7 +18,7 @@ _TIE = 1e-7
 """Objectives this close are a draw, which counts as half a win."""
 
 
-def spread(values: Floats, level: float = LEVEL) -> list[float]:
+def central_interval(values: Floats, level: float = LEVEL) -> list[float]:
     """The central interval of draws, as [low, high]."""
     tail = (1 - level) / 2
     return [float(value) for value in np.quantile(values, [tail, 1 - tail])]
@@ -62,14 +62,14 @@ def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> di
         )
         gains[name] = {
             "apparent": float(apparent),
-            "interval": spread(1 - ours / values),
+            "interval": central_interval(1 - ours / values),
             "probability": float(np.mean(ours < values - _TIE) + 0.5 * np.mean(np.abs(ours - values) <= _TIE)),
             "corrected": float(apparent - optimism),
         }
     return {
         "level": LEVEL,
         "draws": fit.draws,
-        "shares": {name: spread(optima[:, index]) for index, name in enumerate(fit.domains)},
+        "shares": {name: central_interval(optima[:, index]) for index, name in enumerate(fit.domains)},
         "predicted": {name: [float(low[0, i]), float(high[0, i])] for i, name in enumerate(fit.names)},
         "gains": gains,
     }

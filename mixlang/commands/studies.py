@@ -102,7 +102,7 @@ def status(arguments: argparse.Namespace) -> None:
     if arguments.format == "json":
         print_json(look())
         return
-    from mixlang.study.status_table import show_status, watch_status
+    from mixlang.study.status import show_status, watch_status
 
     if arguments.watch:
         watch_status(look)

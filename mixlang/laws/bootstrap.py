@@ -46,7 +46,7 @@ def bootstrap(
     found = []
     for loss, (regression, theta, used) in enumerate(zip(regressions, thetas, rows, strict=True)):
         fitted = np.log(regression.law.predict(theta, regression.amounts))
-        targets = fitted + scales[loss] * regression.spread * noise[:, used, loss]
+        targets = fitted + scales[loss] * regression.deviations * noise[:, used, loss]
         parts = np.array_split(targets, max(1, targets.size * len(theta) // _AT_ONCE))
         drawn = [
             regression.minimize(np.repeat(theta[None], len(part), axis=0), logs=part, steps=40, precision=1e-6)[0]
@@ -69,11 +69,11 @@ def _noise(
     residuals = np.full((len(groups), len(regressions)), np.nan)
     scales = []
     for loss, (regression, theta, used) in enumerate(zip(regressions, thetas, rows, strict=True)):
-        errors = regression.residuals(theta) / regression.spread
+        errors = regression.residuals(theta) / regression.deviations
         left = max(1, len(errors) - int(free(regression, theta).sum()))
         scale = float(np.sqrt((errors**2).sum() / left))
         residuals[used, loss] = errors / scale if scale > 0 else 0.0
-        scales.append(max(scale, _PRECISION / float(np.median(regression.spread))))
+        scales.append(max(scale, _PRECISION / float(np.median(regression.deviations))))
     among = _among_losses(residuals)
     within = _within_groups(residuals, groups)
     random = np.random.default_rng(seed)

@@ -152,7 +152,7 @@ def negative_transfer(regression: Regression, theta: Floats, groups: Ints, domai
     if not held or law.family.tilt:
         return {}
     loose = free(regression, theta)
-    slopes, errors = regression.slopes(theta), regression.residuals(theta) / regression.spread
+    slopes, errors = regression.slopes(theta), regression.residuals(theta) / regression.deviations
     basis = np.linalg.qr(slopes[:, loose])[0] if loose.any() else np.zeros((len(errors), 0))
     errors = errors - basis @ (basis.T @ errors)
     found = []

@@ -18,7 +18,7 @@ from mixlang.laws.families import FAMILIES, Family, Law
 from mixlang.laws.fitted import Fit, FittedLaw
 from mixlang.laws.regression import Regression
 from mixlang.laws.selection import cross_validate, left_out
-from mixlang.laws.shared import fit_shared
+from mixlang.laws.shared_exponents import fit_shared
 from mixlang.laws.table import LossTable
 from mixlang.names import FAMILY_NAMES, meant_or_known
 
@@ -157,7 +157,7 @@ def _regression(table: LossTable, loss: int, family: Family, used: NDArray[np.bo
     law = Law(family, table.own(loss), len(table.domains))
     amounts = table.amounts[used] / table.amounts.sum(axis=1).max()
     budgets = len(np.unique(table.totals[used]))
-    return Regression(law, amounts, np.log(table.losses[used, loss]), table.spread(loss)[used], budgets)
+    return Regression(law, amounts, np.log(table.losses[used, loss]), table.deviations(loss)[used], budgets)
 
 
 def _fit_families(

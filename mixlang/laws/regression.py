@@ -21,14 +21,14 @@ class Regression:
     """The rows of one loss under one law; amounts in units of the largest budget.
 
     Attributes:
-        amounts: shape (rows, domains); logs: log losses; spread: standard deviation of each, shape (rows,).
+        amounts: shape (rows, domains); logs: log losses; deviations: standard deviation of each, shape (rows,).
         budgets: how many different sums of amounts there are.
     """
 
     law: Law
     amounts: Floats
     logs: Floats
-    spread: Floats
+    deviations: Floats
     budgets: int
 
     @cached_property
@@ -72,7 +72,7 @@ class Regression:
 
         def residuals(theta: Floats, which: Ints, derivatives: bool) -> tuple[Floats, Any]:
             losses = np.maximum(self.law.predict(theta, self.amounts), 1e-300)
-            scale = 1.0 / self.spread if weights is None else weights[which] / self.spread
+            scale = 1.0 / self.deviations if weights is None else weights[which] / self.deviations
             values = (np.log(losses) - (self.logs if logs is None else logs[which])) * scale
             values = np.concatenate([values, (theta[:, kept] - centres[kept]) / widths[kept]], axis=1)
             if not derivatives:
@@ -92,4 +92,4 @@ class Regression:
     def slopes(self, theta: Floats) -> Floats:
         """Derivatives of the standardised log losses by the parameters, shape (rows, parameters)."""
         relative = self.law.jacobian(theta, self.amounts) / self.law.predict(theta, self.amounts)[:, None]
-        return relative / self.spread[:, None]
+        return relative / self.deviations[:, None]

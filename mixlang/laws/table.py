@@ -150,7 +150,7 @@ class LossTable:
         total = int(freedom.sum())
         return float(np.sqrt(squares.sum() / total)) if total else float("nan")
 
-    def spread(self, loss: int) -> Floats:
+    def deviations(self, loss: int) -> Floats:
         """Standard deviation of each run's log loss for weighing it, shape (runs,).
 
         Noise differs between budgets (a network that is still making up its mind repeats itself less) and between

@@ -1,12 +1,17 @@
 """The MANIFEST of a version: the hash of every other file and of itself, so that no byte can change unseen.
 
-The lines are those of `sha256sum`, which checks them too; the last one is a comment to it, and seals the others.
+The lines are those of `sha256sum`, which checks them too; the last one is a comment to it, and seals the others. And
+placing a version: built aside and renamed, so that it is there whole or not at all, whoever else publishes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
+import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -96,3 +101,44 @@ def compared(folder: Path) -> tuple[list[str], list[str]]:
             found.append(f"{name}: cannot be read ({error.strerror or error})")
     extra = sorted(file.name for file in folder.iterdir() if file.name not in {*listed, MANIFEST})
     return ends, found + [f"{name}: not part of the published version" for name in extra]
+
+
+_ASIDE = ".publishing-"
+
+_LEFT_BEHIND = 600.0
+"""Seconds after which a folder that a publisher was writing, which takes it well under one, is swept away."""
+
+
+def place(folder: Path, number: int, files: Mapping[str, bytes]) -> bool:
+    """Write a version aside and rename it into place; False when the number is taken."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=folder))
+    try:
+        listed = {**files, MANIFEST: manifest_of(files)}
+        for filename, data in listed.items():
+            with (aside / filename).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        aside.chmod(0o755)
+        try:
+            aside.rename(folder / f"v{number}")
+        except OSError:
+            if (folder / f"v{number}").exists():
+                return False
+            raise
+        return True
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what publishers that were killed have left half-written."""
+    for path in folder.glob(f"{_ASIDE}*"):
+        try:
+            old = time.time() - path.stat().st_mtime > _LEFT_BEHIND
+        except FileNotFoundError:
+            continue
+        if old:
+            shutil.rmtree(path, ignore_errors=True)

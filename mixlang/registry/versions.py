@@ -18,8 +18,7 @@ from mixlang.names import meant
 from mixlang.registry.index import refresh, stale
 from mixlang.registry.lifecycle import LATEST, Lifecycle, State, version_number, wrong_tag
 from mixlang.registry.mixture import Deprecated, Mixture, NotPublished, read_mixture
-from mixlang.registry.placing import place
-from mixlang.registry.sealed import damage
+from mixlang.registry.sealed import damage, place
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 

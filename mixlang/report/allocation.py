@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from mixlang.report.parts import percent, soft, table
+from mixlang.report.html import percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart, share_bars
 from mixlang.rivals import defined, in_order, same

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixlang.plan.dominance import in_words, parts_of
-from mixlang.report.parts import soft, table
+from mixlang.report.html import soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import histogram
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from mixlang.report.parts import soft, table
+from mixlang.report.html import soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart, colour
 

@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from mixlang.report.parts import number, soft, table
+from mixlang.report.html import number, soft, table
 from mixlang.report.results import Results
 
 

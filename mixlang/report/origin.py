@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from mixlang.report.parts import code, soft, table
+from mixlang.report.html import code, soft, table
 from mixlang.report.results import Results
 
 

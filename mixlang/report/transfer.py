@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixlang.report.parts import soft
+from mixlang.report.html import soft
 from mixlang.report.results import Results
 from mixlang.report.svg import heat_map
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixlang.report.parts import number, percent, soft, table
+from mixlang.report.html import number, percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart
 from mixlang.verify.measured import PUBLISHED, broken, called, subjects, trained_there

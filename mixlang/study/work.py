@@ -209,7 +209,7 @@ def _without(runs: dict[str, Any]) -> str:
 
 def allocate(context: Context) -> None:
     """The optimal mixture at the target and at each holdout budget, with baselines."""
-    from mixlang.allocate import answer, path
+    from mixlang.allocate import answer, over_budgets
     from mixlang.laws import read_fit
 
     settings = context.read("settings/allocate.json")
@@ -227,7 +227,7 @@ def allocate(context: Context) -> None:
         "domains": list(laws.domains),
         "target": target,
         "holdout": held,
-        "path": path(laws, settings, np.geomspace(laws.budgets[0], 4 * budget, 9).tolist()),
+        "path": over_budgets(laws, settings, np.geomspace(laws.budgets[0], 4 * budget, 9).tolist()),
         "costs": settings["costs"],
         "weights": settings["objective"]["weights"],
     }

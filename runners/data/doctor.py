@@ -17,7 +17,7 @@ import numpy as np
 
 from mixlang.files import write_text
 from mixlang.plan.scanned import DataManifest
-from mixlang.report.parts import soft, table
+from mixlang.report.html import soft, table
 from mixlang.report.png import png
 from mixlang.report.style import STYLE
 from mixlang.spec.locations import Locations

@@ -24,7 +24,7 @@ _ENOUGH = 1 << 20
 """Voxels of which percentiles are taken; more change them by less than 0.01 percentage points."""
 
 
-def spread(image: NDArray[Any]) -> slice:
+def strided(image: NDArray[Any]) -> slice:
     """A slice of the flattened image: every k-th voxel, at least a million in all, spread evenly over each axis.
 
     k has no common divisor with the number of voxels, so no row, column or plane is favoured.
@@ -52,7 +52,7 @@ def implausible(image: Array, settings: dict[str, Any]) -> str:
         image: the values that exist, any shape, in the unit.
         settings: `modality`, `unit` and `clip`, as `resolve_intensity` gives them.
     """
-    sample = image.reshape(-1)[spread(image)]
+    sample = image.reshape(-1)[strided(image)]
     quantiles = [float(value) for value in np.percentile(sample, _QUANTILES)]
     why = _beyond(image, settings["unit"])
     why = why or {"hu": _not_hu, "suv": _not_suv}.get(settings["unit"], lambda *_: "")(sample, quantiles)
@@ -141,7 +141,7 @@ def in_range(image: Array) -> None:
     would fall below the smallest that is divided by. A power of two changes no digit, so the result does not depend on
     the scale; ordinary volumes are left as they are.
     """
-    low, high = np.percentile(image.reshape(-1)[spread(image)].astype(np.float64), [0.5, 99.5])
+    low, high = np.percentile(image.reshape(-1)[strided(image)].astype(np.float64), [0.5, 99.5])
     span = float(high - low) or float(image.max()) - float(image.min())
     exponent = math.frexp(span)[1] if math.isfinite(span) and span > 0 else 0
     if not -3 <= exponent <= 40:
@@ -159,7 +159,7 @@ def without_fill(image: Array, modality: str) -> None:
     if modality == "ct":
         np.maximum(image, np.float32(-1024), out=image)
     if modality == "mri":
-        sample = image.reshape(-1)[spread(image)]
+        sample = image.reshape(-1)[strided(image)]
         lowest, highest = image.min(), image.max()
         measured = sample[(sample > lowest) & (sample < highest)]
         if not measured.size:
@@ -177,7 +177,7 @@ def foreground(image: Array, modality: str) -> NDArray[np.bool_]:
         return image > -500
     if modality == "pet":
         return image > 0.1
-    low, high = np.percentile(image.reshape(-1)[spread(image)], [0.5, 99.5])
+    low, high = np.percentile(image.reshape(-1)[strided(image)], [0.5, 99.5])
     return image > low + 0.1 * (high - low)
 
 
@@ -195,7 +195,7 @@ def normalise(image: Array, settings: dict[str, Any], inside: NDArray[np.bool_])
         inside: the foreground, same shape.
     """
     if settings["modality"] == "mri":
-        sample, patient = image.reshape(-1)[spread(image)], inside.reshape(-1)[spread(image)]
+        sample, patient = image.reshape(-1)[strided(image)], inside.reshape(-1)[strided(image)]
         low, high = np.percentile(sample, 0.5), np.percentile(sample[patient] if patient.any() else sample, 99.5)
         np.clip(image, np.float32(low), np.float32(high), out=image)
         deviation = np.float32(max(float(image.std()), 1e-6))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mixlang.errors import InputError, MixlangError, StageError, WriteError
 from mixlang.files import atomic_open, file_digest, read_json, write_json
 from mixlang.spec.locations import Locations
-from runners.data.intensity import spread
+from runners.data.intensity import strided
 from runners.data.reading import Unusable, bytes_needed, is_there, scan_digest
 from runners.data.workers import WorkerDied, each
 
@@ -260,7 +260,7 @@ def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
     """
     exists = np.isfinite(volume)
     real = volume.reshape(-1) if exists.all() else volume[exists]
-    sample = real[spread(real)].astype(np.float64)
+    sample = real[strided(real)].astype(np.float64)
     low, high, bins = HISTOGRAM
     places = np.clip((sample - low) * (bins / (high - low)), 0, bins - 1).astype(np.int64)
     return {

@@ -28,7 +28,7 @@ def fit_shared(regressions: Sequence[Regression]) -> list[tuple[Regression, Floa
 
     def residuals(theta: Floats, which: Ints, derivatives: bool) -> tuple[Floats, Any]:
         del which
-        parts = [regression.residuals(one) / regression.spread for regression, one in layout.split(theta[0])]
+        parts = [regression.residuals(one) / regression.deviations for regression, one in layout.split(theta[0])]
         values = np.concatenate([*parts, (theta[0, kept] - centres[kept]) / widths[kept]])
         if not derivatives:
             return values[None], None
