@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixlang.console import say
+from mixlang.documents import ProblemSettings
 from mixlang.errors import InputError
 from mixlang.files import file_digest, read_json, refuse_unwritable, write_json, write_text
 from mixlang.laws.roles import Columns, owner
@@ -302,7 +303,7 @@ def _refuse_contradictions(asked: Asked, laws: Fit) -> None:
                 raise InputError(f"--{kind}: there is no '{name}'", meant_or_known(name, known, "names"))
 
 
-def _settings(asked: Asked, laws: Fit) -> dict[str, Any]:
+def _settings(asked: Asked, laws: Fit) -> ProblemSettings:
     """What is asked, in the terms of `mixlang.allocate.Problem.of`."""
     from mixlang.laws.csv_tables import read_available
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from mixlang.documents import Change, Finding, Measure
 
 
 def signed(part: float) -> str:
@@ -16,7 +17,7 @@ def between(low: float, high: float) -> str:
     return f"{signed(low)} to {signed(high)}"
 
 
-def certainty(change: Mapping[str, Any]) -> str:
+def certainty(change: Change) -> str:
     """How sure a measured change is: its 95 % interval and seeds.
 
     Args:
@@ -30,7 +31,7 @@ def certainty(change: Mapping[str, Any]) -> str:
     return f"95 % interval {between(change['low'], change['high'])} over {change['seeds']} seeds"
 
 
-def cell(change: Mapping[str, Any]) -> str:
+def cell(change: Change) -> str:
     """A measured change with its interval, for a table: `-1.2% (-3.1% to +0.4%)`."""
     if change["low"] is None:
         return f"{signed(change['mean'])} (one seed)"
@@ -44,7 +45,7 @@ def listed(shares: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
 
 
-def heading(budget: float, unit: str, verdict: Sequence[Mapping[str, str]]) -> str:
+def heading(budget: float, unit: str, verdict: Sequence[Finding]) -> str:
     """What a version's shares are for: to train on, unless the verdict is that no gain is shown.
 
     Args:
@@ -58,7 +59,7 @@ def heading(budget: float, unit: str, verdict: Sequence[Mapping[str, str]]) -> s
     return f"train on these shares of {budget:,.0f} {unit}, the published shares"
 
 
-def gain_in_words(verdict: Sequence[Mapping[str, str]]) -> list[str]:
+def gain_in_words(verdict: Sequence[Finding]) -> list[str]:
     """What the verdict says and advises where no gain is shown; empty where one is, or nothing was measured."""
     return [finding["says"] for finding in verdict if finding["about"] == "gain"]
 
@@ -93,7 +94,7 @@ def fitted_to(budgets: Sequence[float], target: float) -> str:
     return says + (f", extrapolated to {beyond:.3g} times the largest" if beyond > 1.01 else "")
 
 
-def objective_in_words(measure: Mapping[str, Any], relative_to: str) -> str:
+def objective_in_words(measure: Measure, relative_to: str) -> str:
     """What the objective is, with its weights and its reference.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from mixlang.allocate.problem import Problem
 from mixlang.allocate.solve import Allocation, solve
 from mixlang.allocate.structure import structure
 from mixlang.allocate.uncertainty import intervals
+from mixlang.documents import Compared, Measure, ProblemSettings, Solved
 from mixlang.errors import SolveError
 from mixlang.laws import Fit
 from mixlang.rivals import nearest_to
@@ -27,13 +27,13 @@ Floats = NDArray[np.float64]
 
 def answer(
     fit: Fit,
-    settings: Mapping[str, Any],
+    settings: ProblemSettings,
     budget: float,
     baselines: Sequence[str] | None = None,
     uncertain: bool = True,
     named: Mapping[str, Mapping[str, float]] | None = None,
     points: Floats | None = None,
-) -> dict[str, Any]:
+) -> Solved:
     """Solve an allocation and say everything about it.
 
     Args:
@@ -82,7 +82,7 @@ def _with_nearest(problem: Problem, rivals: Mapping[str, Floats]) -> dict[str, F
     return found
 
 
-def _measure(problem: Problem) -> dict[str, Any]:
+def _measure(problem: Problem) -> Measure:
     """What an objective of measured losses takes; of a robust objective the mean reference over its draws."""
     reference = problem.reference.mean(axis=0)
     return {
@@ -94,7 +94,7 @@ def _measure(problem: Problem) -> dict[str, Any]:
 
 def _rivals(
     problem: Problem,
-    settings: Mapping[str, Any],
+    settings: ProblemSettings,
     baselines: Sequence[str] | None,
     named: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Floats]:
@@ -131,7 +131,7 @@ def _best_single(problem: Problem) -> Floats:
     return alone[int(np.argmin([problem.value(shares) for shares in alone]))]
 
 
-def _compared(problem: Problem, best: Allocation, shares: Floats, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(problem: Problem, best: Allocation, shares: Floats, settings: ProblemSettings) -> Compared:
     fit = problem.fit
     predicted = fit.predict(problem.amounts(shares))[0]
     change = np.abs(best.losses / predicted - 1)

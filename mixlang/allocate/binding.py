@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from mixlang.documents import Active, ProblemSettings, Solved
 
 _POINT = 0.01
 """A point of share."""
 
 
-def binding_in_words(solved: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+def binding_in_words(solved: Solved, settings: ProblemSettings) -> list[str]:
     """A sentence for each binding constraint, the dearest first.
 
     Args:
@@ -20,7 +19,7 @@ def binding_in_words(solved: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     return [_sentence(item, solved, settings) for item in active]
 
 
-def _sentence(item: Mapping[str, Any], solved: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def _sentence(item: Active, solved: Solved, settings: ProblemSettings) -> str:
     name, why, share = item["domain"], item["why"], item["share"]
     change = item["price"] / solved["objective"]
     a_point = percent(_POINT * change)

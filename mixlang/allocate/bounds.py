@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import ProblemSettings
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import Fit
 from mixlang.names import meant_or_known
@@ -29,7 +30,7 @@ class Group:
 
 
 def bounds_of(
-    fit: Fit, settings: Mapping[str, Any], budget: float, costs: Floats
+    fit: Fit, settings: ProblemSettings, budget: float, costs: Floats
 ) -> tuple[Floats, Floats, dict[tuple[str, str], str]]:
     """Bounds on shares from the settings, what is available and the probed range, with the reason of each.
 

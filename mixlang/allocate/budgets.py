@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from mixlang.allocate.problem import Problem
 from mixlang.allocate.solve import Allocation, solve
+from mixlang.documents import ProblemSettings, Step
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import Fit
 from mixlang.names import meant_or_known
 
 
-def over_budgets(fit: Fit, settings: Mapping[str, Any], budgets: Sequence[float]) -> list[dict[str, Any]]:
+def over_budgets(fit: Fit, settings: ProblemSettings, budgets: Sequence[float]) -> list[Step]:
     """The allocation at each budget: `budget`, `shares`, `predicted`, or `reason` where there is none."""
     found = []
     for budget in budgets:
@@ -30,7 +30,7 @@ def over_budgets(fit: Fit, settings: Mapping[str, Any], budgets: Sequence[float]
 
 
 def smallest_budget(
-    fit: Fit, settings: Mapping[str, Any], goals: Mapping[str, float], precision: float = 1e-3
+    fit: Fit, settings: ProblemSettings, goals: Mapping[str, float], precision: float = 1e-3
 ) -> Allocation:
     """The allocation of the smallest budget whose predicted losses all reach their goals.
 
@@ -76,7 +76,7 @@ def _refuse_goals(fit: Fit, goals: Mapping[str, float]) -> None:
         )
 
 
-def _asked(fit: Fit, settings: Mapping[str, Any], goals: Mapping[str, float]) -> dict[str, Any]:
+def _asked(fit: Fit, settings: ProblemSettings, goals: Mapping[str, float]) -> ProblemSettings:
     """The problem of one budget: the worst ratio of a loss to its goal."""
     return {
         **settings,
@@ -94,7 +94,7 @@ class _Question:
     """Which budget reaches some goals, answered one budget at a time."""
 
     fit: Fit
-    asked: Mapping[str, Any]
+    asked: ProblemSettings
     goals: Mapping[str, float]
 
     def at(self, budget: float) -> Allocation:
@@ -134,7 +134,7 @@ class _Question:
         )
 
 
-def _larger(fit: Fit, settings: Mapping[str, Any], budget: float, limit: float) -> float:
+def _larger(fit: Fit, settings: ProblemSettings, budget: float, limit: float) -> float:
     """Twice the budget, or all that the caps hold if that is less."""
     available, repetition = settings["available"], settings["constraints"]["repetition"]
     if available and repetition is not None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.bounds import cheapest
 from mixlang.allocate.problem import Problem
+from mixlang.documents import Proof
 
 Floats = NDArray[np.float64]
 
@@ -17,7 +16,7 @@ _FIRMLY = 1e3
 """Weight of the equation that the weights of the pieces sum to 1, beside those that may be missed a little."""
 
 
-def certify(problem: Problem, shares: Floats) -> dict[str, Any]:
+def certify(problem: Problem, shares: Floats) -> Proof:
     """Prove how far a mixture is from the optimum.
 
     The objective is the largest weighted mean of convex pieces f_k. For any weights it allows, f* is at least the

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from mixlang.allocate.binding import percent
 from mixlang.allocate.problem import Problem
 from mixlang.allocate.solve import solve
+from mixlang.documents import Dropped
 from mixlang.errors import SolveError
 
 Floats = NDArray[np.float64]
@@ -23,7 +23,7 @@ KEPT = 0.01
 """The share whose cost is told."""
 
 
-def dropped(problem: Problem, best: Floats) -> dict[str, Any]:
+def dropped(problem: Problem, best: Floats) -> Dropped:
     """The domains below DROPPED and the price of keeping them at KEPT, by solving again.
 
     Args:

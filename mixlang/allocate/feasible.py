@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.problem import Problem
+from mixlang.documents import ConstraintSettings
 from mixlang.errors import SolveError
 
 Floats = NDArray[np.float64]
@@ -20,7 +18,7 @@ _LEAST = 1e-9
 """Share that a domain without any counts as, so that the distance to it is finite."""
 
 
-def violations(problem: Problem, shares: Floats, constraints: Mapping[str, Any]) -> list[str]:
+def violations(problem: Problem, shares: Floats, constraints: ConstraintSettings) -> list[str]:
     """Which constraints a mixture breaks, in words; empty where it keeps all.
 
     Args:

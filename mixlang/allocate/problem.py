@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.baselines import baseline_shares
 from mixlang.allocate.bounds import Group, bounds_of, cheapest, groups_of, refuse_infeasible
+from mixlang.documents import ProblemSettings
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import Fit
 from mixlang.names import OBJECTIVES, meant_or_known
@@ -63,7 +63,7 @@ class Problem:
         return list(self.fit.domains)
 
     @classmethod
-    def of(cls, fit: Fit, settings: Mapping[str, Any], budget: float) -> Problem:
+    def of(cls, fit: Fit, settings: ProblemSettings, budget: float) -> Problem:
         """The problem that `allocate` settings describe, at one budget.
 
         A domain's share stays at or above the smallest at which its law was observed, as far as its caps allow.
@@ -247,7 +247,7 @@ def tail_mean(values: Floats, most: float) -> float:
     return float(ordered @ np.clip(1.0 - before, 0.0, most))
 
 
-def prior_of(domains: Sequence[str], settings: Mapping[str, Any]) -> Floats:
+def prior_of(domains: Sequence[str], settings: ProblemSettings) -> Floats:
     """Proportional shares where it is known what there is, uniform ones otherwise."""
     available = settings["available"]
     kind = "proportional" if available else "uniform"

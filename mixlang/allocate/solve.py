@@ -14,6 +14,7 @@ from mixlang.allocate.cones import Cones
 from mixlang.allocate.descent import descend
 from mixlang.allocate.polish import polished, repaired
 from mixlang.allocate.problem import Problem
+from mixlang.documents import Certificate, Solution
 from mixlang.errors import SolveError
 
 Floats = NDArray[np.float64]
@@ -49,7 +50,7 @@ class Allocation:
 
     problem: Problem
     shares: Floats
-    certificate: dict[str, Any]
+    certificate: Certificate
 
     @property
     def amounts(self) -> Floats:
@@ -66,7 +67,7 @@ class Allocation:
         """1 is the reference (proportional sampling by default)."""
         return self.problem.value(self.shares)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Solution:
         """The allocation as JSON, arrays keyed by domain or loss."""
         fit = self.problem.fit
         return {

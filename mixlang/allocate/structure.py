@@ -8,13 +8,12 @@ part of its local improvement that others' data bring, sum_{j != i} y_j s_ij / s
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.problem import Problem
 from mixlang.allocate.uncertainty import central_interval
+from mixlang.documents import Role, Structure
 
 Floats = NDArray[np.float64]
 
@@ -25,7 +24,7 @@ ISLAND = 0.1
 """An island neither gives nor receives more than this."""
 
 
-def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
+def structure(problem: Problem, shares: Floats) -> Structure:
     """Each domain's giving and receiving with intervals, and what it is.
 
     A domain is called a hub or an island only where its bootstrap interval says so whole: the lower end of giving above
@@ -51,10 +50,10 @@ def structure(problem: Problem, shares: Floats) -> dict[str, Any]:
         for row, loss in enumerate(problem.fit.names)
     }
     owners = [None if law.law.own is None else problem.domains[law.law.own] for law in problem.fit.laws]
-    domains: dict[str, Any] = {}
+    domains: dict[str, Role] = {}
     for index, name in enumerate(problem.domains):
         has = not np.isnan(receiving[index])
-        entry: dict[str, Any] = {"giving": float(giving[index]), "receiving": float(receiving[index]) if has else None}
+        entry: Role = {"giving": float(giving[index]), "receiving": float(receiving[index]) if has else None}
         entry["kind"] = None
         if drawn:
             gives = central_interval(np.array([draw[0][index] for draw in drawn]))
@@ -86,7 +85,7 @@ def _parts(elasticity: Floats) -> Floats:
     return np.where(whole > 0, elasticity / np.where(whole > 0, whole, 1.0), 0.0)
 
 
-def _sentence(name: str, entry: dict[str, Any], worths: dict[str, float], helpers: dict[str, float]) -> str:
+def _sentence(name: str, entry: Role, worths: dict[str, float], helpers: dict[str, float]) -> str:
     """A domain's role in words.
 
     Args:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.allocate.descent import descend
 from mixlang.allocate.problem import Problem
+from mixlang.documents import Intervals
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +23,7 @@ def central_interval(values: Floats, level: float = LEVEL) -> list[float]:
     return [float(value) for value in np.quantile(values, [tail, 1 - tail])]
 
 
-def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> dict[str, Any]:
+def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> Intervals:
     """What bootstrap draws say about an allocation.
 
     Args:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mixlang.documents import Training, Volume
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
 from mixlang.plan.design import probe_points
@@ -72,9 +73,9 @@ class Plan:
         runs: the probe runs.
     """
 
-    training: dict[str, Any]
+    training: Training
     domains: dict[str, dict[str, list[Any]]]
-    volumes: dict[str, dict[str, Any]]
+    volumes: dict[str, Volume]
     target: int | None
     runs: list[Run]
 
@@ -193,7 +194,7 @@ def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
         InputError: a domain cannot be split, or a constraint cannot hold with the data there are.
     """
     validation = validation_subjects(manifest, spec.data.split.validation, spec.data.split.seed)
-    volumes: dict[str, dict[str, Any]] = {}
+    volumes: dict[str, Volume] = {}
     domains: dict[str, dict[str, list[Any]]] = {}
     available: dict[str, dict[str, float]] = {}
     places: dict[tuple[str, str], str] = {}
@@ -222,7 +223,7 @@ def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
     return Compiled(plan, settings)
 
 
-def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, dict[str, Any]]) -> str:
+def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, Volume]) -> str:
     preprocessing = {
         **resolve_intensity(spec.domains[name]),
         "spacing": spec.volume.spacing,
@@ -251,7 +252,7 @@ def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, 
     return key
 
 
-def _training(spec: Spec) -> dict[str, Any]:
+def _training(spec: Spec) -> Training:
     recipe = spec.train.model_dump(mode="json", exclude={"repetition", "sampling"})  # both show in what runs draw from
     return {
         "model": resolve_model(spec.model),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
+from mixlang.documents import ModelSizes, Training
 from mixlang.names import published_budgets
 from mixlang.plan.build import Plan
 from mixlang.spec.schema import Spec
@@ -14,7 +14,7 @@ _HALF, _SINGLE = 2, 4
 """Bytes of a float16 (prepared volumes) and of a float32 (weights)."""
 
 
-def flops_per_sample(training: dict[str, Any]) -> float:
+def flops_per_sample(training: Training) -> float:
     """Floating-point operations of one training sample: forward and backward, matrix products only.
 
     Multiply-adds count as 2; the backward pass as twice the forward (Kaplan 2020, 2001.08361, section 2.1), but for
@@ -37,7 +37,7 @@ def _block(computed: int, attended: int, width: int) -> float:
     return 20.0 * computed * width**2 + 4.0 * attended * width**2 + 4.0 * computed * attended * width
 
 
-def parameters(model: dict[str, Any]) -> int:
+def parameters(model: ModelSizes) -> int:
     """Trainable parameters of the masked autoencoder of these sizes."""
     voxels, width, narrow = model["patch"] ** 3, model["width"], model["decoder_width"]
 
@@ -49,7 +49,7 @@ def parameters(model: dict[str, Any]) -> int:
     return encoder + decoder + narrow * voxels + voxels
 
 
-def checkpoint_bytes(training: dict[str, Any], runs: int) -> int:
+def checkpoint_bytes(training: Training, runs: int) -> int:
     """Disk for the weights that finished runs keep, float32."""
     return runs * _SINGLE * parameters(training["model"])
 

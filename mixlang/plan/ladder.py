@@ -5,12 +5,11 @@ Two runs that differ in budget alone do the same until the shorter one decays: s
 
 from __future__ import annotations
 
-from typing import Any
-
+from mixlang.documents import Recipe
 from mixlang.plan.build import Plan, Run
 
 
-def stable_steps(steps: int, recipe: dict[str, Any]) -> int:
+def stable_steps(steps: int, recipe: Recipe) -> int:
     """Optimizer steps at the beginning of a run whose learning rate does not depend on how long the run is."""
     if recipe["schedule"] == "cosine":
         return 0

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mixlang.documents import Case, DownstreamSettings, LabelFile, TaskSettings
 from mixlang.files import digest
 from mixlang.names import ALLOCATED, PUBLISHED, SCRATCH, published_budgets
 from mixlang.plan.scanned import DataManifest, VolumeRecord
@@ -71,7 +72,7 @@ def _task(
         classes = ["absent", "present"] if task.kind == "classification" else list(task.classes)
     cases = []
     for record, found in annotated:
-        case: dict[str, Any] = {
+        case: Case = {
             "volume": keys[task.domain, record.path],
             "subject": record.subject,
             "held_out": record.subject in held_out,
@@ -100,13 +101,13 @@ def _task(
     }
 
 
-def _label(volume: str, record: VolumeRecord, found: dict[str, Any]) -> dict[str, Any]:
+def _label(volume: str, record: VolumeRecord, found: dict[str, Any]) -> LabelFile:
     """A prepared label map: its key, and the file it comes from (a phantom's is made with its image)."""
     key = digest({"version": LABEL_VERSION, "volume": volume, "content": found["content"]})
     return {"key": key, "path": found.get("path"), "content": found["content"]}
 
 
-def folds_of(task: Mapping[str, Any]) -> list[tuple[list[int], list[int]]]:
+def folds_of(task: TaskSettings) -> list[tuple[list[int], list[int]]]:
     """The (training, test) cases of each fold; a subject is never on both sides.
 
     Without `folds` there is one: trained on the training subjects of pretraining, tested on its validation subjects.
@@ -133,7 +134,7 @@ def folds_of(task: Mapping[str, Any]) -> list[tuple[list[int], list[int]]]:
     ]
 
 
-def _rarest_first(cases: list[dict[str, Any]]) -> list[str]:
+def _rarest_first(cases: list[Case]) -> list[str]:
     """Subjects grouped by what their labels hold, the rarest first; in a group in their fixed order."""
     held: dict[str, set[str]] = {}
     for case in cases:
@@ -146,12 +147,12 @@ def _rarest_first(cases: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _held(case: Mapping[str, Any]) -> Iterable[str]:
+def _held(case: Case) -> Iterable[str]:
     """The classes a case's labels hold, by name (segmentation) or index (classification)."""
     return case["holds"] if "holds" in case else [str(case["class"])]
 
 
-def labelled(task: Mapping[str, Any], training: list[int], fraction: float, seed: int) -> list[int]:
+def labelled(task: TaskSettings, training: list[int], fraction: float, seed: int) -> list[int]:
     """The training cases whose labels are used: of the subjects with each combination of classes that part, rounded up.
 
     Subsets are nested: with the same seed a larger part holds the smaller ones.
@@ -167,7 +168,7 @@ def labelled(task: Mapping[str, Any], training: list[int], fraction: float, seed
     return [index for index in training if cases[index]["subject"] in kept]
 
 
-def task_problems(spec: Spec, settings: Mapping[str, Any]) -> list[Problem]:
+def task_problems(spec: Spec, settings: DownstreamSettings) -> list[Problem]:
     """Why tasks could not be trained or measured, each at its place in the spec; nothing is trained before it is mended."""
     found: list[Problem] = []
     for name, task in settings["tasks"].items():
@@ -188,7 +189,7 @@ def task_problems(spec: Spec, settings: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
-def _unmeasurable(task: Mapping[str, Any], fraction: float) -> list[tuple[str, str]]:
+def _unmeasurable(task: TaskSettings, fraction: float) -> list[tuple[str, str]]:
     """What is wrong with a task's classes, at most one thing a class."""
     if task["kind"] == "classification" and len({case["class"] for case in task["cases"]}) < 2:
         index = task["cases"][0]["class"]

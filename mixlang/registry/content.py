@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mixlang.documents import Verification, Verified
 from mixlang.files import digest
 from mixlang.verify import headline
 
@@ -13,7 +14,7 @@ def content_of(core: dict[str, Any], laws: Any, losses: str, problem: Any) -> st
     return digest({"core": core, "laws": laws, "losses": losses, "problem": problem})
 
 
-def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
+def summary(verification: Verification) -> Verified | None:
     """The verification in a few numbers and its findings in words, or None where nothing was held out.
 
     Pearson r and the mean error are over the pairs in which the laws say anything (`pairs` of `held_out`). `published` are
@@ -38,7 +39,7 @@ def summary(verification: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _measured(verification: dict[str, Any]) -> dict[str, Any]:
+def _measured(verification: Verification) -> dict[str, Any]:
     def changes(key: str) -> dict[str, Any]:
         return {
             budget: {baseline: _rounded(found["overall"], digits) for baseline, found in baselines.items()}
@@ -54,5 +55,5 @@ def _measured(verification: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rounded(interval: dict[str, Any], digits: int = 4) -> dict[str, Any]:
+def _rounded(interval: Any, digits: int = 4) -> dict[str, Any]:
     return {key: None if value is None else round(value, digits) for key, value in interval.items()}

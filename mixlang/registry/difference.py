@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import ProblemSettings
 from mixlang.errors import MixlangError
 from mixlang.files import digest, read_json
 from mixlang.laws import Fit, read_fit
@@ -182,8 +183,8 @@ def _attributed(before: Mixture, after: Mixture) -> tuple[list[dict[str, Any]], 
 
 
 def _exchanges(
-    laws: list[Fit], problems: list[dict[str, Any]], budgets: tuple[float, float]
-) -> dict[str, tuple[Fit, dict[str, Any], float]]:
+    laws: list[Fit], problems: list[ProblemSettings], budgets: tuple[float, float]
+) -> dict[str, tuple[Fit, ProblemSettings, float]]:
     """The first version's inputs with one of the second's in place, by name; only those that differ."""
     found = {}
     for name in _PROBLEM:
@@ -205,7 +206,7 @@ def _same_law(laws: list[Fit], name: str) -> bool:
     return digest(laws[0][name].as_dict(laws[0].domains)) == digest(laws[1][name].as_dict(laws[1].domains))
 
 
-def _solved(fit: Fit, problem: Mapping[str, Any], budget: float) -> Floats:
+def _solved(fit: Fit, problem: ProblemSettings, budget: float) -> Floats:
     from mixlang.allocate import Problem, solve
 
     return solve(Problem.of(fit, problem, budget)).shares

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mixlang.documents import Active, GitState, Scores, Verification
 from mixlang.files import read_json
 from mixlang.registry.headline import doubts, headline_change
 from mixlang.registry.index import verified_in_words
@@ -213,9 +214,9 @@ def _rivals(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
     return lines + _told("what these names mean", means)
 
 
-def _held_out(verification: Mapping[str, Any]) -> dict[str, Any]:
+def _held_out(verification: Verification) -> dict[str, Any]:
     """The held-out runs, and how well their losses were predicted where the laws say anything."""
-    known: Mapping[str, Any] = {}
+    known: Scores | dict[str, Any] = {}
     if verification["runs"]:
         known = verification["agreement"].get("supported") or verification["agreement"]["pooled"]
     return {
@@ -238,7 +239,7 @@ def _measured_shares(mixture: Mixture) -> dict[str, float] | None:
     return {name: amount * costs[name] / total for name, amount in amounts.items()}
 
 
-def _binding(item: Mapping[str, Any]) -> str:
+def _binding(item: Active) -> str:
     """A binding constraint of a version of before these were sentences."""
     return f"{item['domain']} is at its {item['why']} ({item['share']:.2%})"
 
@@ -259,7 +260,7 @@ def _code(found: Mapping[str, Any]) -> str:
     return f"{release}; {_commit(found['code'])}" if found["code"].get("commit") else release
 
 
-def _commit(state: Mapping[str, Any]) -> str:
+def _commit(state: GitState) -> str:
     if state.get("commit") is None:
         return "nothing committed yet" if state.get("dirty") else "outside git"
     return f"commit {state['commit'][:12]}" + (" with uncommitted changes" if state["dirty"] else "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from mixlang.documents import Change, Verified
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Headline:
 
     budget: int
     own: bool
-    changes: Mapping[str, Mapping[str, Any]]
+    changes: Mapping[str, Change]
 
     @property
     def usual(self) -> str:
@@ -27,7 +28,7 @@ class Headline:
         return "proportional" if "proportional" in self.changes else next(iter(self.changes))
 
 
-def headline_change(verified: Mapping[str, Any] | None) -> Headline | None:
+def headline_change(verified: Verified | None) -> Headline | None:
     """Of what mixture.yaml says under `verified`: at the largest budget at which the published shares were trained; where
     they never were, at the largest at which others were."""
     if not verified:
@@ -41,7 +42,7 @@ def headline_change(verified: Mapping[str, Any] | None) -> Headline | None:
     return Headline(int(budget), False, verified["change"][budget])
 
 
-def doubts(verified: Mapping[str, Any] | None) -> str:
+def doubts(verified: Verified | None) -> str:
     """Why a mixture is published as a candidate, for a person to vouch for; empty where its measurements speak for it.
 
     They do where, at the largest held-out budget at which its own shares were trained, it is shown to be better than

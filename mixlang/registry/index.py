@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from mixlang.documents import Verified
 from mixlang.files import write_text
 from mixlang.registry.artifacts import ARTIFACTS, artifacts_text
 from mixlang.registry.headline import headline_change
@@ -107,7 +108,7 @@ def _status(mixture: Mixture) -> str:
     return "deprecated" + (f", use v{gone.superseded_by}" if gone.superseded_by else "")
 
 
-def verified_in_words(verified: Mapping[str, Any] | None) -> str:
+def verified_in_words(verified: Verified | None) -> str:
     """What held-out runs showed, in a few words: the change from proportional, or from the first baseline."""
     found = headline_change(verified)
     if found is None:

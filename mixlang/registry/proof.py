@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlang.documents import RunRow, Verification
 from mixlang.errors import MixlangError
 from mixlang.files import digest, read_json
 from mixlang.registry import Mixture, Registry
@@ -199,7 +200,7 @@ def _measurements(mixture: Mixture, check: Check) -> None:
     check.detail = f"{len(verification['runs'])} held-out runs, changes computed again from their losses"
 
 
-def _other_shares(mixture: Mixture, verification: dict[str, Any], costs: dict[str, float]) -> list[str]:
+def _other_shares(mixture: Mixture, verification: Verification, costs: dict[str, float]) -> list[str]:
     """Runs that are called those of the published shares and had others, beyond the rounding to whole samples."""
     found = []
     for budget in verification.get("published", {}):
@@ -210,7 +211,7 @@ def _other_shares(mixture: Mixture, verification: dict[str, Any], costs: dict[st
     return found
 
 
-def read_losses(mixture: Mixture) -> list[dict[str, Any]]:
+def read_losses(mixture: Mixture) -> list[RunRow]:
     """The rows of losses.csv: `key`, `kind`, `seed`, and by domain `amounts` and `losses`."""
     with (mixture.folder / "losses.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -226,7 +227,7 @@ def read_losses(mixture: Mixture) -> list[dict[str, Any]]:
     ]
 
 
-def probe_rows(mixture: Mixture, means: dict[str, float]) -> list[dict[str, Any]]:
+def probe_rows(mixture: Mixture, means: dict[str, float]) -> list[RunRow]:
     """The rows the laws were fitted on: those of the runs that the plan names."""
     planned = {run["key"] for run in read_json(mixture.folder / "plan.json")["runs"]}
     found = {row["key"]: {**row, "mean_losses": means} for row in read_losses(mixture) if row["key"] in planned}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang import __version__
+from mixlang.documents import GitState
 from mixlang.files import file_digest
 from mixlang.hardware import cores, processor
 
@@ -21,7 +22,7 @@ _PACKAGES = (
 )
 
 
-def git_state(folder: Path) -> dict[str, Any]:
+def git_state(folder: Path) -> GitState:
     """Commit and cleanliness of the repository that holds `folder`; nulls outside one."""
 
     def ask(*command: str) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
 
+from mixlang.documents import Compared, Intervals, Solved
 from mixlang.report.html import percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart, share_bars
@@ -55,7 +55,7 @@ def _names(results: Results, mixtures: dict[str, dict[str, float]]) -> str:
     return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in says)}</ul>"
 
 
-def _not_allowed(target: dict[str, Any]) -> list[str]:
+def _not_allowed(target: Solved) -> list[str]:
     """Which rivals break the constraints, and how."""
     broken = {name: found["breaks"] for name, found in target["baselines"].items() if found.get("breaks")}
     if not broken:
@@ -70,7 +70,7 @@ def _not_allowed(target: dict[str, Any]) -> list[str]:
     ]
 
 
-def _gains(results: Results, sure: dict[str, Any]) -> list[str]:
+def _gains(results: Results, sure: Intervals) -> list[str]:
     """Predicted changes of the objective from the rivals to the published shares; negative is better."""
     baselines = results.allocation["target"]["baselines"]
     rows = [
@@ -101,7 +101,7 @@ def _gains(results: Results, sure: dict[str, Any]) -> list[str]:
     return [table(head, rows), soft(note)]
 
 
-def _noise(rival: dict[str, Any]) -> str:
+def _noise(rival: Compared) -> str:
     """The losses that do not differ by more than their noise; of some the noise may not be known."""
     unknown = rival.get("noise_unknown", [])
     found = [", ".join(rival["within_noise"]) or ("none" if not unknown else "")]

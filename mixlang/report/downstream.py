@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
+from mixlang.documents import Estimate, TaskResults
 from mixlang.report.html import soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart, colour
@@ -33,7 +33,7 @@ def downstream_section(results: Results) -> list[str]:
     return parts
 
 
-def _task(name: str, task: Mapping[str, Any], encoders: Sequence[str]) -> list[str]:
+def _task(name: str, task: TaskResults, encoders: Sequence[str]) -> list[str]:
     test = task["test"]
     side = (
         f"cross-validated by subject in {task['folds']} folds; the encoders have seen images of test subjects in "
@@ -52,15 +52,15 @@ def _task(name: str, task: Mapping[str, Any], encoders: Sequence[str]) -> list[s
     return [*parts, "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in task["sentences"]) + "</ul>"]
 
 
-def _modes(task: Mapping[str, Any]) -> list[str]:
+def _modes(task: TaskResults) -> list[str]:
     return list(dict.fromkeys(item["mode"] for item in task["results"]))
 
 
-def _main(task: Mapping[str, Any]) -> str:
+def _main(task: TaskResults) -> str:
     return "auroc" if task["kind"] == "classification" else "dice"
 
 
-def _efficiency(name: str, task: Mapping[str, Any], mode: str, encoders: Sequence[str]) -> str:
+def _efficiency(name: str, task: TaskResults, mode: str, encoders: Sequence[str]) -> str:
     """The main score against labelled training volumes, a line an encoder."""
     score = _main(task)
     rows = [item for item in task["results"] if item["mode"] == mode and item[score]["mean"] is not None]
@@ -91,7 +91,7 @@ def _key(encoders: Sequence[str]) -> str:
     return f"<p>{items}</p>"
 
 
-def _scores(task: Mapping[str, Any]) -> str:
+def _scores(task: TaskResults) -> str:
     classes = task["classes"] if task["kind"] == "segmentation" else []
     head = ["training", "labels", "volumes", "encoder"]
     head += [f"Dice {name}" for name in classes] if classes else ["AUROC", "accuracy"]
@@ -116,7 +116,7 @@ def _missed(part: float) -> str:
     return f" ({part:.0%} not found)" if part else ""
 
 
-def _differences(task: Mapping[str, Any]) -> str:
+def _differences(task: TaskResults) -> str:
     words = {"auroc": "AUROC", "dice": "mean Dice"}[_main(task)]
     rows = [
         [
@@ -130,7 +130,7 @@ def _differences(task: Mapping[str, Any]) -> str:
     return table(["training", "labels", "encoders", f"difference in {words}"], rows)
 
 
-def _shown(value: Mapping[str, Any], form: str) -> str:
+def _shown(value: Estimate, form: str) -> str:
     if value["mean"] is None:
         return "-"
     return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"

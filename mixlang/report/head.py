@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
+from mixlang.documents import Change, RunRow, Solved
 from mixlang.report.results import Results
 from mixlang.verify.measured import PUBLISHED, alike, broken, shares_trained, subjects
 from mixlang.verify.verdict import finding
@@ -36,7 +36,7 @@ def answer_section(results: Results) -> list[str]:
     return text
 
 
-def _predicted(target: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
+def _predicted(target: Solved, runs: Sequence[RunRow]) -> str:
     """The predicted change of the objective from proportional and uniform sampling, at the target."""
     gains = (target["intervals"] or {}).get("gains", {})
     found = []
@@ -85,6 +85,6 @@ def _measured(results: Results) -> list[str]:
     return [*(f'<p class="lead"><b>{escape(says)}</b></p>' for says in unmeasured), *found]
 
 
-def _sure(change: Mapping[str, Any]) -> str:
+def _sure(change: Change) -> str:
     words = "not known whether that is more than noise" if change["low"] is None else _WORDS[finding(change)]
     return f"{certainty(change)}: {words}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
+from mixlang.documents import Link, Structure
 from mixlang.report.html import soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import colour, figure
@@ -17,7 +17,7 @@ LEAST = 0.03
 _SIZE, _RADIUS, _NODE = 460.0, 150.0, 24.0
 
 
-def shown_links(links: Mapping[str, Mapping[str, Any]], domains: Sequence[str]) -> list[tuple[str, str, float]]:
+def shown_links(links: Mapping[str, Mapping[str, Link]], domains: Sequence[str]) -> list[tuple[str, str, float]]:
     """The arrows as (giver, receiver, part), thickest last so that it lies on top."""
     found = [
         (giver, loss, entry["part"])
@@ -29,7 +29,7 @@ def shown_links(links: Mapping[str, Mapping[str, Any]], domains: Sequence[str]) 
     return sorted(found, key=lambda link: link[2])
 
 
-def influence_graph(domains: Sequence[str], structure: Mapping[str, Any], alt: str) -> str:
+def influence_graph(domains: Sequence[str], structure: Structure, alt: str) -> str:
     """A directed graph: an arrow's width is the part of the receiver's improvement that the giver's data bring.
 
     Hubs have a double ring and islands a dashed one, so that it reads without colour.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from mixlang.documents import GitState
 from mixlang.report.html import code, soft, table
 from mixlang.report.results import Results
 
@@ -38,7 +39,7 @@ def provenance_section(results: Results) -> list[str]:
     ]
 
 
-def _commit(state: Mapping[str, Any]) -> str:
+def _commit(state: GitState) -> str:
     if state["commit"] is None:
         return "nothing committed yet" if state["dirty"] else "not under git"
     return f"git commit {state['commit'][:16]}" + (" with uncommitted changes" if state["dirty"] else "")

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from mixlang.documents import AllocateSettings, Allocation, PublishSettings, RunRow, Verification, read
 from mixlang.errors import InputError
 from mixlang.files import read_json
 from mixlang.laws import Fit, read_fit
@@ -32,7 +33,7 @@ class Results:
 
     def read(self, name: str) -> Any:
         """A JSON file of the build folder."""
-        return read_json(self.build / name)
+        return read(self.build, name)
 
     def has(self, name: str) -> bool:
         """Whether the build folder holds a file; stages that a spec leaves out write none."""
@@ -49,12 +50,12 @@ class Results:
         return self.read("statistics.json")["domains"]
 
     @cached_property
-    def problem(self) -> dict[str, Any]:
+    def problem(self) -> AllocateSettings:
         """The settings of the allocation: costs, available data, objective, constraints."""
         return self.read("settings/allocate.json")
 
     @cached_property
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> list[RunRow]:
         """The probe runs."""
         return self.read("runs.json")["runs"]
 
@@ -64,27 +65,26 @@ class Results:
         return read_fit(self.build / "fit.json")
 
     @cached_property
-    def allocation(self) -> dict[str, Any]:
+    def allocation(self) -> Allocation:
         """The mixture, its baselines, its certificate."""
         return self.read("allocation.json")
 
     @cached_property
-    def verification(self) -> dict[str, Any]:
+    def verification(self) -> Verification:
         """The held-out runs and what they say.
 
         Raises:
             InputError: an older mixlang has written it, and nothing that DVC knows of has changed since.
         """
-        found = self.read("verification.json")
-        if found.get("version") != VERSION:
+        if read_json(self.build / "verification.json").get("version") != VERSION:
             raise InputError(
                 f"{self.build / 'verification.json'} was written by another version of mixlang",
                 f"Work it out again, without training: dvc repro -f -s verify@{self.build.name}",
             )
-        return found
+        return self.read("verification.json")
 
     @cached_property
-    def publish(self) -> dict[str, Any]:
+    def publish(self) -> PublishSettings:
         """Name and description."""
         return self.read("settings/publish.json")
 

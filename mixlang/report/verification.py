@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 
+from mixlang.documents import Improvement, Regret, Scores
 from mixlang.report.html import number, percent, soft, table
 from mixlang.report.results import Results
 from mixlang.report.svg import Chart
@@ -87,7 +87,7 @@ def _prediction(results: Results) -> list[str]:
     ]
 
 
-def _agreement(name: str, found: dict[str, Any]) -> list[str]:
+def _agreement(name: str, found: Scores) -> list[str]:
     return [
         name,
         number(found["pearson_r"], ".3f"),
@@ -141,7 +141,7 @@ def _at_budget(results: Results, budget: int) -> list[str]:
     return parts
 
 
-def _changes(results: Results, ours: str, rivals: Mapping[str, Any]) -> list[str]:
+def _changes(results: Results, ours: str, rivals: Mapping[str, Improvement]) -> list[str]:
     """Changes of the losses from each rival to one solved mixture at one budget."""
     changes = [
         [
@@ -197,7 +197,7 @@ def _losses(results: Results, budget: int, mixtures: Sequence[str]) -> dict[str,
     }
 
 
-def _grid(results: Results, budget: int, found: dict[str, Any]) -> list[str]:
+def _grid(results: Results, budget: int, found: Regret) -> list[str]:
     """The grid's mixtures with their measured objectives, best first."""
     shares: dict[str, list[str]] = {}
     for run in results.verification["runs"]:

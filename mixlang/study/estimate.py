@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mixlang.documents import RunResult
 from mixlang.errors import StageError
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.cost import checkpoint_bytes, held_out_work, samples_evaluated, volume_bytes
@@ -53,7 +54,7 @@ class Estimate:
     checkpoints: int
 
 
-def work_of(plan: Plan, spec: Any, done: dict[str, dict[str, Any]], held_out: list[Run] | None) -> dict[str, Work]:
+def work_of(plan: Plan, spec: Any, done: dict[str, RunResult], held_out: list[Run] | None) -> dict[str, Work]:
     """The runs of a study by kind. What is done is told by the keys of runs alone.
 
     Args:
@@ -82,7 +83,7 @@ def work_of(plan: Plan, spec: Any, done: dict[str, dict[str, Any]], held_out: li
 
 
 def estimate(
-    workspace: Workspace, plan: Plan, work: dict[str, Work], done: dict[str, dict[str, Any]], manifest: DataManifest
+    workspace: Workspace, plan: Plan, work: dict[str, Work], done: dict[str, RunResult], manifest: DataManifest
 ) -> Estimate:
     """What the work that is left costs on this machine.
 
@@ -103,7 +104,7 @@ def estimate(
     )
 
 
-def _speed(workspace: Workspace, plan: Plan, done: dict[str, dict[str, Any]]) -> tuple[Speed | None, str]:
+def _speed(workspace: Workspace, plan: Plan, done: dict[str, RunResult]) -> tuple[Speed | None, str]:
     keys = {run.key for run in plan.runs}
     # A branch, or a run that was taken up again, did not train all of its samples in the seconds it names.
     timed = [row for key, row in done.items() if key in keys and "seconds" in row and not row["resumed_at_step"]]

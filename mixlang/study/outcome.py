@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixlang.console import duration
-from mixlang.files import read_json
+from mixlang.documents import read
 from mixlang.rivals import defined, in_order, same
 from mixlang.study.workspace import Study, Workspace
 from mixlang.terminal import line_width, matrix, table
@@ -36,20 +36,20 @@ def show_outcome(workspace: Workspace, study: Study, seconds: float) -> None:
     Args:
         seconds: what it took to get here.
     """
-    allocation, verification = read_json(study.file("allocation.json")), read_json(study.file("verification.json"))
-    published = read_json(study.file("published.json"))
+    allocation, verification = read(study.build, "allocation.json"), read(study.build, "verification.json")
+    published = read(study.build, "published.json")
     label = f"{published['name']}@v{published['version']}"
-    relative_to = read_json(study.file("settings/allocate.json"))["objective"]["relative_to"]
-    probe = [run["budget"] for run in read_json(study.file("runs.json"))["runs"]]
+    relative_to = read(study.build, "settings/allocate.json")["objective"]["relative_to"]
+    probe = [run["budget"] for run in read(study.build, "runs.json")["runs"]]
     for line in [
         "",
         *_mixture(label, allocation["target"], verification.get("verdict", [])),
         *_rivals(allocation["target"]),
         *_named(allocation["target"], relative_to, probe),
         *_measured(allocation, verification),
-        *(_validated(read_json(study.file("plan.json"))["domains"]) if verification["runs"] else []),
+        *(_validated(read(study.build, "plan.json")["domains"]) if verification["runs"] else []),
         *_meaning(verification),
-        *_tasks(read_json(study.file("downstream.json"))),
+        *_tasks(read(study.build, "downstream.json")),
     ]:
         print(line)
     print(f"\nreport:  {study.file('report.html')}")

@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mixlang.files import digest, read_json
+from mixlang.documents import Downstream, RunRow, RunsTable, read
+from mixlang.files import digest
 from mixlang.plan.build import Plan
 from mixlang.plan.design import whole_mixture
 from mixlang.registry import Mixture, Registry
@@ -31,11 +33,11 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
     Returns:
         The version, and whether it is new.
     """
-    settings = read_json(study.file("settings/publish.json"))
-    allocation, laws = read_json(study.file("allocation.json")), read_json(study.file("fit.json"))
-    verification, runs = read_json(study.file("verification.json")), read_json(study.file("runs.json"))
-    downstream = read_json(study.file("downstream.json"))
-    problem = read_json(study.file("settings/allocate.json"))
+    settings = read(study.build, "settings/publish.json")
+    allocation, laws = read(study.build, "allocation.json"), read(study.build, "fit.json")
+    verification, runs = read(study.build, "verification.json"), read(study.build, "runs.json")
+    downstream = read(study.build, "downstream.json")
+    problem = read(study.build, "settings/allocate.json")
     losses = losses_csv(runs["domains"], [*runs["runs"], *verification["runs"]])
     target = allocation["target"]
     amounts = whole_mixture(target["shares"], allocation["costs"], target["budget"])
@@ -96,20 +98,20 @@ def _lineage(registry: Registry, name: str, previous: list[int], laws: Any) -> d
     return {"laws": laws_hash, "laws_since": since}
 
 
-def _settings(study: Study, runs: dict[str, Any]) -> dict[str, Any]:
+def _settings(study: Study, runs: RunsTable) -> dict[str, Any]:
     """What fitting the laws again from losses.csv takes, and how the mixture was verified.
 
     `mean_losses`, of predicting the mean intensity, tell which runs had learned anything.
     """
     return {
         "version": 1,
-        "fit": read_json(study.file("settings/fit.json")),
-        "verify": read_json(study.file("settings/verify.json")),
+        "fit": read(study.build, "settings/fit.json"),
+        "verify": read(study.build, "settings/verify.json"),
         "mean_losses": runs["runs"][0]["mean_losses"],
     }
 
 
-def downstream_facts(document: dict[str, Any]) -> dict[str, Any]:
+def downstream_facts(document: Downstream) -> dict[str, Any]:
     """The downstream tasks in a few numbers: with all the labels there are, each encoder's main score, and the sentences."""
     tasks = {}
     for name, task in document["tasks"].items():
@@ -125,7 +127,7 @@ def downstream_facts(document: dict[str, Any]) -> dict[str, Any]:
     return {"budget": document["budget"], **whose, "said": document["sentences"], "tasks": tasks}
 
 
-def losses_csv(domains: list[str], rows: list[dict[str, Any]]) -> str:
+def losses_csv(domains: list[str], rows: Sequence[RunRow]) -> str:
     """A row a run: what it is, its samples of each domain, its loss on each."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -159,7 +161,7 @@ def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
         workspace.root / "requirements.lock",
         *(study.file(f"{name}.json") for name in names),
     ]
-    data = read_json(study.file("data.json"))["domains"]
+    data = read(study.build, "data.json")["domains"]
     return {
         "spec": {
             "file": study.spec.relative_to(workspace.root).as_posix(),
@@ -200,7 +202,7 @@ def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
 
 def _training(store: Path, plan: Plan, study: Study) -> dict[str, Any]:
     """Devices and times of the runs, from the store; runs known only from committed tables are counted apart."""
-    verification = read_json(study.file("verification.json"))["runs"]
+    verification = read(study.build, "verification.json")["runs"]
     keys = [*(run.key for run in plan.runs), *{row["key"] for row in verification}]
     results = [result for key in keys if (result := RunStore(store).result(key)) is not None]
     return {

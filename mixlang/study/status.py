@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixlang.console import duration
+from mixlang.documents import RunRow
 from mixlang.errors import MixlangError
 from mixlang.files import read_json
 from mixlang.plan.build import Plan, Run
@@ -23,7 +24,7 @@ from runners.execute.store import Heartbeat, RunStore
 _TABLES = ("runs.json", "verification.json")
 
 
-def _rows(study: Study, name: str) -> list[dict[str, Any]]:
+def _rows(study: Study, name: str) -> list[RunRow]:
     try:
         rows = read_json(study.file(name))["runs"]
         return rows if isinstance(rows, list) else []
@@ -31,7 +32,7 @@ def _rows(study: Study, name: str) -> list[dict[str, Any]]:
         return []
 
 
-def results_of(workspace: Workspace, study: Study, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+def results_of(workspace: Workspace, study: Study, runs: Sequence[Run]) -> dict[str, RunRow]:
     """What is known of some runs, and of all in the tables of a study, by key: rows of tables, and timings from the store."""
     store = RunStore(workspace.store)
     found = {row["key"]: row for name in _TABLES for row in _rows(study, name)}
@@ -99,7 +100,7 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
     return status
 
 
-def _outcome(row: dict[str, Any]) -> dict[str, float | None]:
+def _outcome(row: RunRow) -> dict[str, float | None]:
     """What a finished run came to; seconds only where its record is in this store."""
     losses, seconds = list(row["losses"].values()), row.get("seconds")
     return {

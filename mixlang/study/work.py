@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from mixlang.console import Progress, say
+from mixlang.documents import RunRow, RunsTable, TaskResults, VolumeFacts, read
 from mixlang.errors import InputError, MixlangError, StageError, crash
-from mixlang.files import read_json, write_json, write_text
+from mixlang.files import write_json, write_text
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run, compile_plan, unusable
 from mixlang.plan.cost import held_out_work
@@ -45,8 +46,12 @@ class Context:
         return launch_here(self.study.load().spec, self.workspace.root)
 
     def read(self, name: str) -> Any:
-        """A JSON file of the build folder."""
-        return read_json(self.study.file(name))
+        """A document of the build folder.
+
+        Raises:
+            InputError: it is missing, damaged, or of another form than its name says.
+        """
+        return read(self.study.build, name)
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file of the build folder, whole or not at all."""
@@ -56,7 +61,7 @@ class Context:
         """Note in the run store that this study asks for runs; comes before the first look for their results."""
         ask(self.workspace, self.study, part, (run.key for run in runs))
 
-    def known(self, name: str) -> dict[str, dict[str, Any]]:
+    def known(self, name: str) -> dict[str, RunRow]:
         """Results by run key in a committed table, so that a clone without a run store retrains nothing."""
         try:
             return {row["key"]: row for row in self.read(name)["runs"]}
@@ -97,7 +102,7 @@ def prepare(context: Context) -> None:
     say(f"  prepare: {len(volumes)} volumes are ready")
 
 
-def prepared(context: Context, compiled: Plan) -> dict[str, Any]:
+def prepared(context: Context, compiled: Plan) -> dict[str, VolumeFacts]:
     """Fill the volume store for a plan; returns the table of its volumes."""
     from runners.data.volumes import prepare as fill
 
@@ -199,7 +204,7 @@ def fit(context: Context) -> None:
         say(f"  fit: note: {note}")
 
 
-def _without(runs: dict[str, Any]) -> str:
+def _without(runs: RunsTable) -> str:
     """Which probe runs the table lacks, in words; '' where it is whole."""
     failed = runs.get("failed", [])
     if not failed:
@@ -307,7 +312,7 @@ def _shown_at_the_end() -> bool:
     return bool(os.environ.get("MIXLANG_OUTCOME"))
 
 
-def _known_tasks(context: Context) -> dict[str, Any]:
+def _known_tasks(context: Context) -> dict[str, TaskResults]:
     """The tasks of the committed document, so that what has not changed is not trained again without a store."""
     try:
         tasks = context.read("downstream.json")["tasks"]

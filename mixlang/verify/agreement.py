@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Agreement, HeldOutRow, Scores
 from mixlang.laws import Fit
 
 Floats = NDArray[np.float64]
@@ -16,7 +17,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Levels at which intervals are held against what was measured."""
 
 
-def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
+def agreement(runs: Sequence[HeldOutRow], laws: Fit) -> Agreement:
     """Predicted against measured losses over every held-out (run, domain).
 
     Args:
@@ -43,11 +44,11 @@ def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
     low, high = laws.prediction_interval(amounts)
     errors = np.log(measured / predicted) / deviation
 
-    def summary(rows: Any, columns: Any) -> dict[str, Any] | None:
+    def summary(rows: Any, columns: Any) -> Scores | None:
         chosen = measured[rows, columns]
         return _agreement(predicted[rows, columns], chosen, errors[rows, columns]) if chosen.size else None
 
-    def of_domain(rows: Any, index: int) -> dict[str, Any] | None:
+    def of_domain(rows: Any, index: int) -> Scores | None:
         found = summary(rows, index)
         if found is not None:
             found |= _components(np.log(measured[rows, index]), groups[rows])
@@ -79,7 +80,7 @@ def agreement(runs: Sequence[Mapping[str, Any]], laws: Fit) -> dict[str, Any]:
     }
 
 
-def headline(found: Mapping[str, Any]) -> Mapping[str, Any]:
+def headline(found: Agreement) -> Scores:
     """The pooled numbers that stand for an agreement: of the supported pairs, of all where there are none."""
     return found["supported"] or found["pooled"]
 
@@ -102,7 +103,7 @@ def _components(logs: Floats, groups: NDArray[np.int64]) -> dict[str, float | No
     }
 
 
-def _agreement(predicted: Floats, measured: Floats, errors: Floats) -> dict[str, Any]:
+def _agreement(predicted: Floats, measured: Floats, errors: Floats) -> Scores:
     """`errors`: log errors in units of their predicted deviation."""
     from scipy.stats import norm, spearmanr
 

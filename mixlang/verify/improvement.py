@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Change, Equivalents, Improvement
 from mixlang.laws import Fit
 from mixlang.verify.interval import paired
 from mixlang.verify.objective import Objective
@@ -32,7 +32,7 @@ class Rival:
     amounts: Floats
 
 
-def improvement(ours: Floats, rival: Rival, laws: Fit, objective: Objective) -> dict[str, Any]:
+def improvement(ours: Floats, rival: Rival, laws: Fit, objective: Objective) -> Improvement:
     """Relative change of the measured losses from a rival to the allocated mixture, paired by seed; negative is better.
 
     Args:
@@ -58,7 +58,7 @@ def improvement(ours: Floats, rival: Rival, laws: Fit, objective: Objective) -> 
     }
 
 
-def _reducible(ours: Floats, rival: Rival, laws: Fit, index: int) -> dict[str, Any] | None:
+def _reducible(ours: Floats, rival: Rival, laws: Fit, index: int) -> Change | None:
     law = laws.laws[index]
     left = rival.losses[:, index] - law.floor
     noise = 0.0 if np.isnan(law.noise) else law.noise
@@ -67,7 +67,7 @@ def _reducible(ours: Floats, rival: Rival, laws: Fit, index: int) -> dict[str, A
     return paired((ours[:, index] - law.floor) / left - 1)
 
 
-def _equivalents(rival: Rival, laws: Fit, objective: Objective, changes: Floats, overall: float) -> dict[str, Any]:
+def _equivalents(rival: Rival, laws: Fit, objective: Objective, changes: Floats, overall: float) -> Equivalents:
     """The factor on the rival's amounts at which the laws' prediction has changed as much as was measured."""
 
     def losses(times: float) -> Floats:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Change
+
 LEVEL = 0.95
 
 
-def paired(values: NDArray[np.float64]) -> dict[str, Any]:
+def paired(values: NDArray[np.float64]) -> Change:
     """Mean of paired differences with a 95 % t-interval.
 
     Args:

@@ -7,17 +7,15 @@ target; `allocated` has those solved for the held-out budget itself. Their share
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from mixlang.documents import Allocation, HeldOutRow, Improvement, Verification
 from mixlang.names import ALLOCATED, PUBLISHED
 
 _SAME = 5e-3
 """Shares that differ by less than this in every domain are one mixture to a reader."""
 
 
-def shares_trained(
-    runs: Sequence[Mapping[str, Any]], budget: int, costs: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
+def shares_trained(runs: Sequence[HeldOutRow], budget: int, costs: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """The shares of the budget that each mixture was trained with at a held-out budget, by mixture and domain; no grid.
 
     Args:
@@ -32,7 +30,7 @@ def shares_trained(
     return found
 
 
-def subjects(document: Mapping[str, Any]) -> list[tuple[int, str, Mapping[str, Any]]]:
+def subjects(document: Verification) -> list[tuple[int, str, Mapping[str, Improvement]]]:
     """Each solved mixture that was measured, with the changes of its losses from its rivals: (budget, mixture, changes).
 
     The published shares first, the largest budget first. Documents of before the published shares were measured hold
@@ -64,15 +62,13 @@ def alike(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
     return furthest(ours, theirs)[1] < _SAME
 
 
-def broken(allocation: Mapping[str, Any], budget: int) -> dict[str, list[str]]:
+def broken(allocation: Allocation, budget: int) -> dict[str, list[str]]:
     """The rivals that break the constraints at a held-out budget, and which they break, in words."""
     baselines = allocation["holdout"][str(budget)]["baselines"]
     return {name: found["breaks"] for name, found in baselines.items() if found.get("breaks")}
 
 
-def trained_there(
-    verification: Mapping[str, Any], budget: int, costs: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
+def trained_there(verification: Verification, budget: int, costs: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """As `shares_trained`, without the mixture solved for the budget where it is the published one to a reader."""
     found = shares_trained(verification["runs"], budget, costs)
     if PUBLISHED in found and alike(found[PUBLISHED], found[ALLOCATED]):

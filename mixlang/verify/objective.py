@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mixlang.documents import Solved
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +28,7 @@ class Objective:
     reference: Floats
 
     @classmethod
-    def of(cls, names: Sequence[str], solved: Mapping[str, Any]) -> Objective:
+    def of(cls, names: Sequence[str], solved: Solved) -> Objective:
         """The objective of an allocation document (see `mixlang.allocate.answer`)."""
         asked = solved["measure"]
         weights = np.array([asked["weights"][name] for name in names], float)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Regret
 from mixlang.verify.interval import paired
 from mixlang.verify.objective import Objective
 
 Floats = NDArray[np.float64]
 
 
-def regret(ours: Floats, others: Mapping[str, Floats], objective: Objective) -> dict[str, Any]:
+def regret(ours: Floats, others: Mapping[str, Floats], objective: Objective) -> Regret:
     """The allocated mixture's measured objective against the best of the others', paired by seed.
 
     Args:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlang.documents import Allocation, HeldOutRow, RunRow, Verification, VerifySettings
 from mixlang.laws import Fit
 from mixlang.names import published_budgets
 from mixlang.plan.build import Plan, Run
@@ -16,7 +17,7 @@ from mixlang.verify import VERSION, Rival, agreement, improvement, regret, verdi
 from mixlang.verify.measured import ALLOCATED, PUBLISHED
 from mixlang.verify.objective import Objective
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[HeldOutRow]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Trial:
     run: Run
 
 
-def trials(plan: Plan, allocation: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Trial]:
+def trials(plan: Plan, allocation: Allocation, settings: VerifySettings) -> list[Trial]:
     """What is to be trained, budget by budget: the mixtures solved, rivals and, where there is one, the grid.
 
     The shares solved for the target are trained where `published` says; those solved for a holdout budget at that budget.
@@ -55,18 +56,18 @@ def trials(plan: Plan, allocation: Mapping[str, Any], settings: Mapping[str, Any
     return found
 
 
-def published_at(allocation: Mapping[str, Any], settings: Mapping[str, Any]) -> list[int]:
+def published_at(allocation: Allocation, settings: VerifySettings) -> list[int]:
     """The holdout budgets at which the published shares are trained."""
     return published_budgets(settings["published"], [int(budget) for budget in allocation["holdout"]])
 
 
 def verification(
-    rows: Mapping[str, Mapping[str, Any]],
+    rows: Mapping[str, RunRow],
     wanted: Sequence[Trial],
     laws: Fit,
-    allocation: Mapping[str, Any],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
+    allocation: Allocation,
+    settings: VerifySettings,
+) -> Verification:
     """The document of the verification: its runs, and what `mixlang.verify` says of them.
 
     Args:
@@ -82,7 +83,7 @@ def verification(
         }
         for trial in wanted
     ]
-    document: dict[str, Any] = {"version": VERSION, "domains": list(laws.domains), "runs": table}
+    document: Verification = {"version": VERSION, "domains": list(laws.domains), "runs": table}
     if not table:
         return document
     document["agreement"] = agreement(table, laws)

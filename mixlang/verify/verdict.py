@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from mixlang.documents import Allocation, Change, Finding, Improvement, Regret, Scores, Solved, Verification
 from mixlang.rivals import nearest_to
 from mixlang.verify.agreement import headline
 from mixlang.verify.measured import ALLOCATED, PUBLISHED, alike, broken, furthest, shares_trained, subjects
@@ -13,11 +13,11 @@ from mixlang.words import certainty, listed, signed
 _SMALL = 0.01
 """Gains below this part of the objective are not worth another mixture than proportional sampling."""
 
-Subject = tuple[int, str, Mapping[str, Any]]
+Subject = tuple[int, str, Mapping[str, Improvement]]
 """A held-out budget, a solved mixture trained there, and the changes of its losses from its rivals."""
 
 
-def verdict(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[dict[str, str]]:
+def verdict(document: Verification, allocation: Allocation) -> list[Finding]:
     """Findings of a verification, the most important first.
 
     Args:
@@ -43,7 +43,7 @@ def verdict(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[
     return [*found, _prediction(document)]
 
 
-def _told(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[Subject]:
+def _told(document: Verification, allocation: Allocation) -> list[Subject]:
     """The solved mixtures that were measured, without one solved for a budget that is the published one to a reader."""
     told: list[Subject] = []
     seen: list[tuple[int, Mapping[str, float]]] = []
@@ -55,9 +55,7 @@ def _told(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> list[Su
     return told
 
 
-def _trained(
-    budget: int, mixture: str, trained: Mapping[str, Mapping[str, float]], target: Mapping[str, Any]
-) -> dict[str, str]:
+def _trained(budget: int, mixture: str, trained: Mapping[str, Mapping[str, float]], target: Solved) -> Finding:
     """With which shares the figures that follow were measured, and how far those are from the published ones.
 
     Args:
@@ -82,7 +80,7 @@ def _trained(
     return {"about": "shares", "finding": "note", "says": says}
 
 
-def _unmeasured(document: Mapping[str, Any]) -> dict[str, str]:
+def _unmeasured(document: Verification) -> Finding:
     budget = max(int(budget) for budget in document["improvements"])
     seeds = len({run["seed"] for run in document["runs"] if run["mixture"] == ALLOCATED})
     says = (
@@ -96,7 +94,7 @@ def _named(mixture: str, budget: int) -> str:
     return "the published shares" if mixture == PUBLISHED else f"the mixture solved for {budget:,} samples"
 
 
-def _advice(told: Sequence[Subject], allocation: Mapping[str, Any]) -> str:
+def _advice(told: Sequence[Subject], allocation: Allocation) -> str:
     """What was measured and predicted where no gain is shown, and what to train on instead: proportional sampling, or what
     the constraints leave of it."""
     target = allocation["target"]
@@ -123,7 +121,7 @@ def _advice(told: Sequence[Subject], allocation: Mapping[str, Any]) -> str:
     return says + (f" Train on the nearest mixture that is: {listed(instead['shares'])}." if instead else "")
 
 
-def _nothing_to_gain(document: Mapping[str, Any], allocation: Mapping[str, Any]) -> bool:
+def _nothing_to_gain(document: Verification, allocation: Allocation) -> bool:
     """Whether proportional sampling was measured and no gain over it is shown, predicted or measured."""
     rivals = [found["proportional"]["overall"] for _, _, found in subjects(document) if "proportional" in found]
     if not rivals or any(change["low"] is None for change in rivals):
@@ -136,21 +134,21 @@ def _nothing_to_gain(document: Mapping[str, Any], allocation: Mapping[str, Any])
     return not shown and all(change["high"] >= 0 for change in rivals)
 
 
-def _within(allocation: Mapping[str, Any]) -> bool:
+def _within(allocation: Allocation) -> bool:
     """Whether proportional shares lie in the intervals of all optimal ones."""
     target = allocation["target"]
     sure, proportional = target.get("intervals"), target["baselines"]["proportional"]["shares"]
     return bool(sure) and all(low <= proportional[name] <= high for name, (low, high) in sure["shares"].items())
 
 
-def finding(change: Mapping[str, Any]) -> str:
+def finding(change: Change) -> str:
     """better or worse where the interval says so whole, open otherwise; changes of losses, so negative is better."""
     if change["low"] is None:
         return "open"
     return "better" if change["high"] < 0 else "worse" if change["low"] > 0 else "open"
 
 
-def _against(budget: int, mixture: str, name: str, change: Mapping[str, Any], breaks: Sequence[str]) -> dict[str, str]:
+def _against(budget: int, mixture: str, name: str, change: Improvement, breaks: Sequence[str]) -> Finding:
     """The measured objective against one rival's.
 
     Args:
@@ -173,7 +171,7 @@ def _against(budget: int, mixture: str, name: str, change: Mapping[str, Any], br
     return {"about": "rival", "finding": kind, "says": says}
 
 
-def _weakest(budget: int, mixture: str, rivals: Mapping[str, Any]) -> dict[str, str]:
+def _weakest(budget: int, mixture: str, rivals: Mapping[str, Improvement]) -> Finding:
     """The domain that changed worst from proportional sampling, or from the first rival."""
     rival = "proportional" if "proportional" in rivals else next(iter(rivals))
     domains = rivals[rival]["domains"]
@@ -186,7 +184,7 @@ def _weakest(budget: int, mixture: str, rivals: Mapping[str, Any]) -> dict[str, 
     return {"about": "weakest", "finding": finding(change), "says": says}
 
 
-def _regret(budget: int, entry: Mapping[str, Any]) -> dict[str, str]:
+def _regret(budget: int, entry: Regret) -> Finding:
     count = len(entry["objectives"])
     says = (
         f"Of {count} mixtures trained at {budget:,} samples {_named(ALLOCATED, budget)} ranks {entry['rank']} by its measured "
@@ -205,7 +203,7 @@ def _regret(budget: int, entry: Mapping[str, Any]) -> dict[str, str]:
     return {"about": "regret", "finding": kind, "says": says}
 
 
-def _prediction(document: Mapping[str, Any]) -> dict[str, str]:
+def _prediction(document: Verification) -> Finding:
     """How well the laws predicted where they say anything, and how badly elsewhere."""
     agreement = document["agreement"]
     pooled, known = agreement["pooled"], headline(agreement)
@@ -242,6 +240,6 @@ def _prediction(document: Mapping[str, Any]) -> dict[str, str]:
     return {"about": "prediction", "finding": "held" if covered >= 0.8 else "missed", "says": says}
 
 
-def _varies(found: Mapping[str, Any]) -> bool:
+def _varies(found: Scores) -> bool:
     """Whether a domain's losses differ between mixtures by more than twice the noise between seeds."""
     return found["noise"] is None or found["spread"] > 2 * found["noise"]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Preprocessing
+
 Array = NDArray[np.float32]
 
 _PET_GAIN = 4.0
@@ -42,7 +44,7 @@ _LEAST_SPREAD = {"hu": 20.0, "suv": 0.1}
 """Between the 0.1th and the 99.9th percentile: the noise of a CT of one organ alone is more, and so is any uptake."""
 
 
-def implausible(image: Array, settings: dict[str, Any]) -> str:
+def implausible(image: Array, settings: Preprocessing) -> str:
     """Why values cannot be in the unit of their domain, with their quantiles, or ''.
 
     Catches what would train in silence: an offset, a scaling to [0, 1], another unit. A CT without air, such as a crop
@@ -181,7 +183,7 @@ def foreground(image: Array, modality: str) -> NDArray[np.bool_]:
     return image > low + 0.1 * (high - low)
 
 
-def normalise(image: Array, settings: dict[str, Any], inside: NDArray[np.bool_]) -> Array:
+def normalise(image: Array, settings: Preprocessing, inside: NDArray[np.bool_]) -> Array:
     """Network inputs of about zero mean and unit variance, air near -1, in every modality; `image` is overwritten.
 
     CT and PET keep their absolute scale: CT is clipped and shifted and scaled by constants; PET is clipped, taken as

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Preprocessing
 from runners.data.absent import filled, outside
 from runners.data.intensity import foreground, in_range, normalise, without_fill
 from runners.data.reading import Scan, Unusable, read_scan
@@ -24,7 +25,7 @@ _MOST = 32_767
 """Largest label."""
 
 
-def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[np.float16]:
+def preprocess(path: Path, factor: float, settings: Preprocessing) -> NDArray[np.float16]:
     """Read and preprocess a NIfTI file.
 
     Args:
@@ -50,7 +51,7 @@ def preprocess(path: Path, factor: float, settings: dict[str, Any]) -> NDArray[n
     return _padded(image.astype(np.float16), settings["crop"], np.float16(np.nan))
 
 
-def preprocess_labels(path: Path, labels: Path, factor: float, settings: dict[str, Any]) -> NDArray[np.int16]:
+def preprocess_labels(path: Path, labels: Path, factor: float, settings: Preprocessing) -> NDArray[np.int16]:
     """A label map on the grid that `preprocess` gives its image: nearest neighbour, the same box, the same padding.
 
     Args:
@@ -86,7 +87,7 @@ def read_label_map(path: Path) -> Scan:
 
 
 def _on_grid(
-    path: Path, factor: float, settings: dict[str, Any]
+    path: Path, factor: float, settings: Preprocessing
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[slice, ...], NDArray[np.bool_] | None]:
     """An image at the wanted spacing, what of it is foreground, the box around the patient that is kept, and which
     voxels do not exist (None where all do)."""
@@ -117,7 +118,7 @@ def _on_grid(
     return image, inside, box, missing
 
 
-def in_unit(image: NDArray[np.float32], factor: float, settings: dict[str, Any]) -> None:
+def in_unit(image: NDArray[np.float32], factor: float, settings: Preprocessing) -> None:
     """Stored values to the unit of their domain, in place: times the factor, plus the offset; see `in_range` for MRI."""
     if factor != 1.0:
         np.multiply(image, np.float32(factor), out=image)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlang.documents import Preprocessing
 from mixlang.files import digest, write_json
 from mixlang.plan.scanned import DataManifest, DomainData, VolumeRecord
 from mixlang.spec.locations import Locations
@@ -86,7 +87,7 @@ def scan_domains(
         done += 1
         progress(done, len(jobs))
     manifest: dict[str, DomainData] = {}
-    by_domain: dict[str, list[tuple[Candidate, dict[str, Any], dict[str, Any]]]] = {name: [] for name in domains}
+    by_domain: dict[str, list[tuple[Candidate, Preprocessing, Facts]]] = {name: [] for name in domains}
     for (name, _), (item, settings, key) in zip(wanted, jobs, strict=True):
         by_domain[name].append((item, settings, found[key] or {}))
     for name, domain in domains.items():
@@ -118,7 +119,7 @@ def _phantoms(name: str, domain: Domain) -> DomainData:
     return DomainData(tuple(records))
 
 
-def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]]]) -> DomainData:
+def _domain_data(items: Iterable[tuple[Candidate, Preprocessing, Facts]]) -> DomainData:
     volumes, quarantined = [], []
     first: dict[str, str] = {}
     for item, settings, facts in items:
@@ -149,7 +150,7 @@ def _domain_data(items: Iterable[tuple[Candidate, dict[str, Any], dict[str, Any]
     return DomainData(tuple(volumes), tuple(quarantined))
 
 
-def _unit_said(item: Candidate, settings: dict[str, Any]) -> str:
+def _unit_said(item: Candidate, settings: Preprocessing) -> str:
     """A source that states another unit than the domain's is believed, unless a factor converts the file."""
     unit, said = settings["unit"], item.unit.strip().lower()
     converted = settings["factor"] != 1.0 or settings["offset"] != 0.0
@@ -158,7 +159,7 @@ def _unit_said(item: Candidate, settings: dict[str, Any]) -> str:
     return f"its unit is given as '{item.unit}', not {unit.upper()}; give intensity.factors or exclude it"
 
 
-def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int) -> Iterator[tuple[int, Facts]]:
+def _inspect_all(todo: list[tuple[Candidate, Preprocessing, str]], workers: int) -> Iterator[tuple[int, Facts]]:
     """Inspect files side by side; yields (index, facts) as they are done. A file that kills its process is a fault."""
     jobs = [(item.path, settings) for item, settings, _ in todo]
     if workers < 2 or len(jobs) < 4:
@@ -172,7 +173,7 @@ def _inspect_all(todo: list[tuple[Candidate, dict[str, Any], str]], workers: int
         yield index, outcome
 
 
-def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def inspect(path: Path, settings: Preprocessing) -> Facts:
     """Read one scan whole and judge it.
 
     Args:
@@ -213,7 +214,7 @@ def inspect(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "problem": _problem(image, settings)}
 
 
-def _problem(image: np.ndarray, settings: dict[str, Any]) -> str:
+def _problem(image: np.ndarray, settings: Preprocessing) -> str:
     """Why the values of a volume (those that exist) cannot be used, or ''; they are overwritten."""
     low, high = float(image.min()), float(image.max())
     if low == high:
@@ -257,7 +258,7 @@ class _Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def key(self, path: Path, settings: dict[str, Any]) -> str:
+    def key(self, path: Path, settings: Preprocessing) -> str:
         try:
             stats = [os.stat(file) for file in scan_files(path)]
             seen = [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for stat in stats]

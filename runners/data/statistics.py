@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlang.documents import VolumeFacts
 from mixlang.plan.build import Plan
 from mixlang.report.png import png
 from runners.data.pictures import middle_slices
@@ -20,7 +21,7 @@ _WINDOW = (-1.2, 4.0)
 """Network inputs shown as black and as white; air lies near -1 in every modality."""
 
 
-def describe(plan: Plan, facts: dict[str, dict[str, Any]], store: Path, thumbnails: int) -> dict[str, Any]:
+def describe(plan: Plan, facts: dict[str, VolumeFacts], store: Path, thumbnails: int) -> dict[str, Any]:
     """Statistics and pictures of every domain of a plan.
 
     Args:
@@ -41,9 +42,7 @@ def describe(plan: Plan, facts: dict[str, dict[str, Any]], store: Path, thumbnai
     }
 
 
-def _domain(
-    keys: list[str], plan: Plan, facts: dict[str, dict[str, Any]], store: Path, thumbnails: int
-) -> dict[str, Any]:
+def _domain(keys: list[str], plan: Plan, facts: dict[str, VolumeFacts], store: Path, thumbnails: int) -> dict[str, Any]:
     shapes = np.array([facts[key]["shape"] for key in keys])
     fractions = np.mean([facts[key]["histogram"] for key in keys], axis=0)
     return {

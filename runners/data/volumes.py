@@ -11,11 +11,11 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Volume, VolumeFacts
 from mixlang.errors import InputError, MixlangError, StageError, WriteError
 from mixlang.files import atomic_open, file_digest, read_json, write_json
 from mixlang.spec.locations import Locations
@@ -140,12 +140,12 @@ class StoredVolume:
 
 
 def prepare(
-    volumes: dict[str, dict[str, Any]],
+    volumes: dict[str, Volume],
     store: Path,
     locations: Locations,
     workers: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, VolumeFacts]:
     """Make sure every volume of a plan is in the store; returns its table of statistics.
 
     Volumes that are there are not touched, so an interrupted preparation goes on where it was. A file that fails
@@ -185,7 +185,7 @@ def _clear_leftovers(store: Path) -> None:
                 path.unlink()
 
 
-def _ready(store: Path, key: str) -> dict[str, Any] | None:
+def _ready(store: Path, key: str) -> VolumeFacts | None:
     """The statistics of a prepared volume; None where it, or they, are missing, not whole, or not as they were written.
 
     A volume is read and compared with its digest only where its time says that somebody has touched it: all of them, at
@@ -221,7 +221,7 @@ def _no_room(error: WriteError, store: Path, finished: list[str], wanted: int) -
     )
 
 
-def _failure(entry: dict[str, Any], error: Exception) -> MixlangError:
+def _failure(entry: Volume, error: Exception) -> MixlangError:
     """What went wrong with a volume, for people."""
     if isinstance(error, MixlangError):
         return error
@@ -230,7 +230,7 @@ def _failure(entry: dict[str, Any], error: Exception) -> MixlangError:
     return StageError(f"{entry['path']} cannot be preprocessed: {why}", hint)
 
 
-def _bytes_needed(entry: dict[str, Any], locations: Locations) -> int:
+def _bytes_needed(entry: Volume, locations: Locations) -> int:
     if "phantom" in entry:
         return 60 * math.prod(entry["phantom"]["shape"])  # coordinates of every voxel, twice
     return bytes_needed(locations.expand(entry["path"]))
@@ -240,7 +240,7 @@ def _facts_path(store: Path, key: str) -> Path:
     return volume_path(store, key).with_suffix(".json")
 
 
-def _prepare_one(key: str, entry: dict[str, Any], store: Path, locations: Locations) -> None:
+def _prepare_one(key: str, entry: Volume, store: Path, locations: Locations) -> None:
     from runners.data.preprocess import preprocess
 
     volume = preprocess(source_file(entry, store, locations), entry["factor"], entry["preprocessing"])
@@ -253,7 +253,7 @@ def _prepare_one(key: str, entry: dict[str, Any], store: Path, locations: Locati
     write_json(_facts_path(store, key), kept)
 
 
-def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
+def _facts(volume: NDArray[np.float16]) -> VolumeFacts:
     """Statistics of a prepared volume: shape, fraction of voxels that exist, their mean, deviation and histogram.
 
     The last three are of a million voxels spread evenly where there are more.
@@ -273,7 +273,7 @@ def _facts(volume: NDArray[np.float16]) -> dict[str, Any]:
     }
 
 
-def source_file(entry: dict[str, Any], store: Path, locations: Locations) -> Path:
+def source_file(entry: Volume, store: Path, locations: Locations) -> Path:
     """The scan of a volume, checked to be the one that was scanned; phantoms are written if need be."""
     phantom = entry.get("phantom")
     if phantom:

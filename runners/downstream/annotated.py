@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mixlang.documents import LabelFile, TaskSettings, Volume
 from mixlang.errors import InputError, MixlangError, StageError
 from mixlang.files import atomic_open, file_digest
 from mixlang.spec.locations import Locations
@@ -23,8 +23,8 @@ def label_path(store: Path, key: str) -> Path:
 
 
 def prepare_labels(
-    tasks: Mapping[str, Any],
-    volumes: Mapping[str, dict[str, Any]],
+    tasks: Mapping[str, TaskSettings],
+    volumes: Mapping[str, Volume],
     store: Path,
     locations: Locations,
     workers: int,
@@ -56,7 +56,7 @@ def prepare_labels(
         progress(done, len(missing))
 
 
-def _prepare_one(label: dict[str, Any], entry: dict[str, Any], store: Path, locations: Locations) -> None:
+def _prepare_one(label: LabelFile, entry: Volume, store: Path, locations: Locations) -> None:
     image = source_file(entry, store, locations)
     path = image.with_name(image.name.removesuffix(".nii.gz") + "_label.nii.gz")  # a phantom's, written with it
     if label["path"] is not None:

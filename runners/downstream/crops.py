@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mixlang.documents import Case
 from runners.data.preprocess import NO_LABEL
 from runners.data.sampling import uniform
 from runners.data.volumes import StoredVolume
@@ -43,7 +43,7 @@ class LabelledVolumes:
     """
 
     def __init__(
-        self, store: Path, cases: Sequence[Mapping[str, Any]], classes: Mapping[str, list[int]], crop: Sequence[int]
+        self, store: Path, cases: Sequence[Case], classes: Mapping[str, list[int]], crop: Sequence[int]
     ) -> None:
         self.store, self.cases, self.crop = store, cases, tuple(crop)
         self.table = np.zeros(2**15, np.int64)

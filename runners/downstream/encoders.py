@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.console import Progress, say
+from mixlang.documents import DownstreamSettings, TaskResults, TaskSettings, Verification
 from mixlang.errors import InputError, StageError
 from mixlang.files import digest
 from mixlang.hardware import cores
@@ -26,10 +27,10 @@ SUMMARY_VERSION = 1
 
 
 def run_tasks(
-    settings: Mapping[str, Any],
+    settings: DownstreamSettings,
     plan: Plan,
-    verification: Mapping[str, Any],
-    known: Mapping[str, Any],
+    verification: Verification,
+    known: Mapping[str, TaskResults],
     store: Path,
     locations: Locations,
     prepare: Callable[[], object],
@@ -88,11 +89,11 @@ def _mixtures(budget: int, runs: Mapping[tuple[str, int], Run]) -> list[str]:
     return said
 
 
-def _facts(task: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(task: TaskSettings) -> dict[str, Any]:
     return {name: task[name] for name in ("kind", "domain", "classes", "folds", "recipe")}
 
 
-def _task_key(task: Mapping[str, Any], settings: Mapping[str, Any], fits: list[Fit]) -> str:
+def _task_key(task: TaskSettings, settings: DownstreamSettings, fits: list[Fit]) -> str:
     subjects = [case["subject"] for case in task["cases"]]
     kept = {name: settings[name] for name in ("encoders", "labels", "seeds")}
     return digest(
@@ -106,7 +107,7 @@ def _task_key(task: Mapping[str, Any], settings: Mapping[str, Any], fits: list[F
     )
 
 
-def _encoder_runs(settings: Mapping[str, Any], verification: Mapping[str, Any]) -> dict[tuple[str, int], Run]:
+def _encoder_runs(settings: DownstreamSettings, verification: Verification) -> dict[tuple[str, int], Run]:
     """The verification run that each pretrained encoder of each seed comes from."""
     rows = {
         (row["mixture"], row["seed"]): Run.from_dict(row)
@@ -129,7 +130,7 @@ def _encoder_runs(settings: Mapping[str, Any], verification: Mapping[str, Any]) 
 
 
 def _encoders(
-    settings: Mapping[str, Any], plan: Plan, runs: Mapping[tuple[str, int], Run]
+    settings: DownstreamSettings, plan: Plan, runs: Mapping[tuple[str, int], Run]
 ) -> dict[tuple[str, int], dict[str, Any]]:
     found: dict[tuple[str, int], dict[str, Any]] = {place: {"run": run.key} for place, run in runs.items()}
     if "scratch" in settings["encoders"]:
@@ -140,7 +141,7 @@ def _encoders(
 
 def _train(
     fits: Mapping[str, list[Fit]],
-    settings: Mapping[str, Any],
+    settings: DownstreamSettings,
     plan: Plan,
     runs: Mapping[tuple[str, int], Run],
     store: Path,

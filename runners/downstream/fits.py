@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.console import Progress, duration
+from mixlang.documents import Case, DownstreamSettings, TaskSettings
 from mixlang.errors import StageError, disk_full, is_full
 from mixlang.files import digest
 from mixlang.plan.build import Plan
@@ -44,7 +45,7 @@ class Fit:
 
 
 def fits_of(
-    task: Mapping[str, Any], settings: Mapping[str, Any], encoders: Mapping[tuple[str, int], dict[str, Any]], plan: Plan
+    task: TaskSettings, settings: DownstreamSettings, encoders: Mapping[tuple[str, int], dict[str, Any]], plan: Plan
 ) -> list[Fit]:
     """Every fit of a task.
 
@@ -77,7 +78,7 @@ def fits_of(
     return found
 
 
-def _case(case: Mapping[str, Any]) -> dict[str, Any]:
+def _case(case: Case) -> dict[str, Any]:
     """What a fit sees of a case: not whose it is, nor where its files lie."""
     if "label" in case:
         return {"volume": case["volume"], "label": {"key": case["label"]["key"]}}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Difference, DownstreamSettings, Result, TaskResults, TaskSettings
 from mixlang.errors import StageError
 from runners.downstream.fits import Fit
 from runners.downstream.metrics import DRAWS, accuracy, auroc, by_class, draws_of, estimate, mean_of
@@ -20,7 +21,7 @@ MAIN = {"classification": "auroc", "segmentation": "dice"}
 """The score that encoders are compared by."""
 
 
-def summarise(task: Mapping[str, Any], settings: Mapping[str, Any], fits: Sequence[Fit], store: Path) -> dict[str, Any]:
+def summarise(task: TaskSettings, settings: DownstreamSettings, fits: Sequence[Fit], store: Path) -> dict[str, Any]:
     """The results of a task.
 
     Returns:
@@ -61,7 +62,7 @@ def summarise(task: Mapping[str, Any], settings: Mapping[str, Any], fits: Sequen
 
 
 def _scores(
-    task: Mapping[str, Any], fits: Sequence[Fit], tested: list[int], seeds: int, weights: Floats, store: Path
+    task: TaskSettings, fits: Sequence[Fit], tested: list[int], seeds: int, weights: Floats, store: Path
 ) -> tuple[dict[str, Any], Floats]:
     """Every score of one (mode, labels, encoder), and the bootstrap draws of the main one."""
     place = {index: row for row, index in enumerate(tested)}
@@ -113,7 +114,7 @@ def _pairs(encoders: Sequence[str]) -> list[tuple[str, str]]:
     return pairs + [(name, "scratch") for name in others if name != "scratch" and "scratch" in others]
 
 
-def verdict(difference: Mapping[str, Any]) -> str:
+def verdict(difference: Difference) -> str:
     """`better`, `worse`, or `equal` where the interval holds zero."""
     if difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
         return "equal"
@@ -121,10 +122,10 @@ def verdict(difference: Mapping[str, Any]) -> str:
 
 
 def _sentences(
-    task: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-    differences: Sequence[Mapping[str, Any]],
+    task: TaskSettings,
+    settings: DownstreamSettings,
+    results: Sequence[Result],
+    differences: Sequence[Difference],
 ) -> list[str]:
     """For each mode and the largest and smallest part of the labels: the first encoder against proportional's and scratch."""
     found = []
@@ -145,14 +146,14 @@ def _sentences(
     return found
 
 
-def _by_chance(results: Sequence[Mapping[str, Any]], mode: str, part: float) -> str:
+def _by_chance(results: Sequence[Result], mode: str, part: float) -> str:
     """A warning where no encoder's AUROC is told apart from chance: differences then mean nothing."""
     here = [item["auroc"] for item in results if (item["mode"], item["labels"]) == (mode, part) and "auroc" in item]
     lost = [item["low"] is None or item["low"] <= 0.5 for item in here]
     return " No encoder does better than chance here, so the comparison says nothing." if here and all(lost) else ""
 
 
-def _compared(item: Mapping[str, Any]) -> str:
+def _compared(item: Difference) -> str:
     other = "one from scratch" if item["against"] == "scratch" else f"the {item['against']} one"
     if item["mean"] is None:
         return f"cannot be compared with {other}"
@@ -160,7 +161,7 @@ def _compared(item: Mapping[str, Any]) -> str:
     return f"{word} {other} ({item['mean']:+.3f}, 95 % interval {item['low']:+.3f} to {item['high']:+.3f})"
 
 
-def overall(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def overall(tasks: Mapping[str, TaskResults]) -> list[str]:
     """Over all tasks: how often a solved mixture's encoder is better, equal or worse, and whether pretraining helps."""
     found = []
     for ours, whose in (

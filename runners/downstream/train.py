@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mixlang.documents import TaskRecipe
 from mixlang.errors import StageError
 from mixlang.files import write_json
 from runners.downstream.crops import LabelledVolumes, balanced, read_volume, tiles
@@ -83,7 +84,7 @@ def _pretrained(job: Mapping[str, Any], store: Path) -> MaskedAutoencoder:
     return MaskedAutoencoder(MAESize.of(given["model"], job["crop"]))
 
 
-def _optimize(step: int, loss: Tensor, optimizer: torch.optim.Optimizer, recipe: Mapping[str, Any]) -> None:
+def _optimize(step: int, loss: Tensor, optimizer: torch.optim.Optimizer, recipe: TaskRecipe) -> None:
     """One step at the rate of its place: a warmup, then half a cosine."""
     if not bool(loss.isfinite()):
         raise StageError(f"a downstream fit diverged at step {step + 1}", "Lower the task's learning_rate.")
@@ -97,7 +98,7 @@ def _optimize(step: int, loss: Tensor, optimizer: torch.optim.Optimizer, recipe:
     optimizer.step()
 
 
-def _optimizer(encoder: Encoder, head: nn.Module, recipe: Mapping[str, Any]) -> torch.optim.Optimizer:
+def _optimizer(encoder: Encoder, head: nn.Module, recipe: TaskRecipe) -> torch.optim.Optimizer:
     trained = [value for module in (encoder, head) for value in module.parameters() if value.requires_grad]
     return torch.optim.AdamW(trained, lr=recipe["learning_rate"], weight_decay=0.05)
 

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from mixlang.console import Progress, duration, say
+from mixlang.documents import RunRow, RunsTable
 from mixlang.errors import Detached, DiskFull, InputError, Interrupted, MixlangError, StageError, WriteError, disk_full
 from mixlang.files import free_bytes
 from mixlang.plan.build import Plan, Run
@@ -70,7 +71,7 @@ class Batch:
     store: RunStore
     launch: Launch
     title: str
-    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    known: Mapping[str, RunRow] = field(default_factory=dict)
     ahead: int = 0
     before_training: Callable[[], object] = lambda: None
     max_failed: int = 0
@@ -80,7 +81,7 @@ class Batch:
     failed: list[tuple[Run, Fault]] = field(default_factory=list, init=False)
     engine: Engine | None = field(default=None, init=False)
 
-    def execute(self) -> list[dict[str, Any]]:
+    def execute(self) -> list[RunRow]:
         """Train what is missing; returns a row for each run that has a result, in the order of `runs`.
 
         Raises:
@@ -120,7 +121,7 @@ class Batch:
                 "Use train.precision bf16 or fp32.",
             )
 
-    def _row(self, run: Run) -> dict[str, Any] | None:
+    def _row(self, run: Run) -> RunRow | None:
         found = self.store.result(run.key) or self.known.get(run.key)
         if found is None:
             return None
@@ -291,13 +292,13 @@ def describe(run: Run) -> str:
     return f"{run.kind} {' + '.join(used)} samples, seed {run.seed}"
 
 
-def table(rows: Iterable[dict[str, Any]], plan: Plan, failed: Iterable[tuple[Run, Fault]] = ()) -> dict[str, Any]:
+def table(rows: Iterable[RunRow], plan: Plan, failed: Iterable[tuple[Run, Fault]] = ()) -> RunsTable:
     """The table of results as it is committed: nothing in it depends on the machine or the time.
 
     Args:
         failed: runs the table does without; listed only where there are any.
     """
-    document: dict[str, Any] = {"version": 1, "domains": list(plan.domains), "runs": list(rows)}
+    document: RunsTable = {"version": 1, "domains": list(plan.domains), "runs": list(rows)}
     without = [{"key": run.key, "run": describe(run), "reason": fault.reason} for run, fault in failed]
     return {**document, "failed": without} if without else document
 

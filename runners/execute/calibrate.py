@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mixlang.documents import Training
 from mixlang.environment import for_runs
 from mixlang.errors import StageError
 from mixlang.files import digest, write_json
@@ -42,7 +43,7 @@ class Speed:
     measured: str
 
 
-def calibrate(training: dict[str, Any], store: Path) -> Speed:
+def calibrate(training: Training, store: Path) -> Speed:
     """The speed of a model and recipe on this machine, from the store or measured now (some seconds).
 
     Raises:
@@ -70,7 +71,7 @@ def _devices() -> list[str]:
     return sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def _measure_apart(training: dict[str, Any]) -> Speed:
+def _measure_apart(training: Training) -> Speed:
     command = [sys.executable, "-m", "runners.execute.calibrate"]
     try:
         done = subprocess.run(
@@ -90,7 +91,7 @@ def _measure_apart(training: dict[str, Any]) -> Speed:
     return Speed(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(training: dict[str, Any]) -> Speed:
+def measure(training: Training) -> Speed:
     """Time training steps and evaluations of this model on random crops, on the device a run would use.
 
     Batches grow until a step is long enough to be timed well or as large as a run's, so that a model too large for a

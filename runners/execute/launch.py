@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
 
+from mixlang.documents import Recipe
 from mixlang.environment import CONFIG, for_runs, inherited
 from mixlang.hardware import place
 from mixlang.plan.build import Run
@@ -190,7 +191,7 @@ class AccelerateLauncher:
     """
 
     def __init__(
-        self, plan: Path, store: Path, launch: Launch, recipe: dict[str, Any], devices: Devices, nodes: int = 1
+        self, plan: Path, store: Path, launch: Launch, recipe: Recipe, devices: Devices, nodes: int = 1
     ) -> None:
         self.plan, self.store, self.launch, self.devices, self.nodes = plan, store, launch, devices, nodes
         self.processes, self.threads = launch.processes_per_run, recipe["threads"]

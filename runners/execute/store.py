@@ -13,8 +13,8 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from mixlang.documents import RunResult
 from mixlang.errors import WriteError, disk_full, is_full
 from mixlang.files import write_json
 from mixlang.hardware import place
@@ -50,7 +50,7 @@ class RunStore:
         """Where a run keeps its files."""
         return self.root / "runs" / key[:2] / key
 
-    def result(self, key: str) -> dict[str, Any] | None:
+    def result(self, key: str) -> RunResult | None:
         """A finished run's result, or None. A file that cannot be read (a failing disk) counts as not finished.
 
         One in the trash counts: it comes back as soon as somebody asks for it.
@@ -64,7 +64,7 @@ class RunStore:
                 return value
         return None
 
-    def finish(self, key: str, result: dict[str, Any]) -> None:
+    def finish(self, key: str, result: RunResult) -> None:
         """Declare a run finished; everything else it wrote must be on disk by then. Its checkpoints are dropped."""
         write_json(self.folder(key) / "result.json", {**result, "key": key})
         for path in (*self.checkpoints(key), *self.folder(key).glob("diverged-*.safetensors")):

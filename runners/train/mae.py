@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mixlang.documents import ModelSizes
+
 
 @dataclass(frozen=True)
 class MAESize:
@@ -36,7 +38,7 @@ class MAESize:
     decoder_heads: int
 
     @classmethod
-    def of(cls, model: dict[str, Any], crop: Sequence[int]) -> MAESize:
+    def of(cls, model: ModelSizes, crop: Sequence[int]) -> MAESize:
         """The sizes in a plan's `training` section."""
         return cls(crop=(crop[0], crop[1], crop[2]), **model)
 

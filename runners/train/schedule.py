@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from mixlang.documents import Recipe
 from mixlang.plan.ladder import stable_steps
 
 
-def learning_rate(step: int, steps: int, recipe: dict[str, Any]) -> float:
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     """The rate of optimizer step `step` of `steps`, after a linear warmup.
 
     `wsd`: constant, then linear decay to zero (warmup-stable-decay, Hu 2024, 2404.06395). `cosine`: half a cosine from

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mixlang.console import say
+from mixlang.documents import Recipe
 from mixlang.errors import StageError
 from mixlang.plan.build import Run
 
@@ -40,7 +41,7 @@ class Tracking:
         recipe: how.
     """
 
-    def __init__(self, accelerator: Any, run: Run, recipe: dict[str, Any]) -> None:
+    def __init__(self, accelerator: Any, run: Run, recipe: Recipe) -> None:
         self.accelerator, self.working = accelerator, bool(accelerator.log_with)
         amounts = {f"samples {name}": count for name, count in run.amounts.items()}
         settings = {name: value for name, value in recipe.items() if isinstance(value, str | int | float)}

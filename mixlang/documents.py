@@ -1,0 +1,716 @@
+"""The documents that stages hand to each other, and what is read of a version: their forms, and reading them checked.
+
+A document is what its JSON file holds. A form names its keys; `read` refuses a file that lacks one, or holds something else
+there, before anything is computed from it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from mixlang.errors import InputError
+from mixlang.files import read_json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+ByName = dict[str, float]
+"""Numbers by domain, or by loss."""
+
+Ends = list[float]
+"""The two ends of an interval."""
+
+
+# Plans
+
+
+class ModelSizes(TypedDict):
+    """A masked autoencoder."""
+
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    mask_ratio: float
+
+
+class Recipe(TypedDict):
+    """How a run is trained."""
+
+    batch_size: int
+    learning_rate: float
+    schedule: str
+    warmup_steps: int
+    decay_fraction: NotRequired[float]
+    weight_decay: float
+    betas: list[float]
+    clip_norm: float
+    precision: str
+    flips: bool
+    threads: int
+
+
+class EvaluationSettings(TypedDict):
+    """Validation crops of each volume, and the seed of their places."""
+
+    crops: int
+    seed: int
+
+
+class Training(TypedDict):
+    """What all runs of a plan have in common."""
+
+    crop: list[int]
+    model: ModelSizes
+    recipe: Recipe
+    evaluation: EvaluationSettings
+
+
+class Preprocessing(TypedDict):
+    """What is done to a volume."""
+
+    modality: str
+    unit: str
+    clip: list[float] | None
+    spacing: NotRequired[list[float]]
+    crop: NotRequired[list[int]]
+    factor: NotRequired[float]
+    offset: NotRequired[float]
+
+
+class Volume(TypedDict):
+    """A volume of a plan: where it is, and what is done to it; `phantom` where it is generated."""
+
+    domain: str
+    path: str
+    content: str
+    factor: float
+    preprocessing: Preprocessing
+    phantom: NotRequired[dict[str, Any]]
+
+
+class VolumeFacts(TypedDict):
+    """A prepared volume: shape, the part of its voxels that exists, their mean and deviation."""
+
+    shape: list[int]
+    real: float
+    mean: float
+    deviation: float
+    histogram: NotRequired[list[float]]
+
+
+# Settings
+
+
+class Available(TypedDict):
+    """What there is of a domain to train on."""
+
+    volumes: float
+    crops: float
+
+
+class ObjectiveSettings(TypedDict):
+    """What is minimised."""
+
+    minimize: str
+    weights: ByName
+    relative_to: str
+    tail: NotRequired[float]
+
+
+class ConstraintSettings(TypedDict):
+    """What a mixture has to keep."""
+
+    repetition: float | None
+    floor: NotRequired[float]
+    share: dict[str, Any]
+    group: NotRequired[dict[str, Any]]
+    prior: float
+
+
+class ProblemSettings(TypedDict):
+    """What an allocation problem is made from, the laws and the budget apart."""
+
+    costs: ByName
+    available: dict[str, Available] | None
+    objective: ObjectiveSettings
+    constraints: ConstraintSettings
+
+
+class AllocateSettings(ProblemSettings):
+    """settings/allocate.json."""
+
+    target: float
+    holdout: list[int]
+    baselines: list[str]
+    mixtures: dict[str, ByName]
+    grid: int
+
+
+class FitSettings(TypedDict):
+    """settings/fit.json."""
+
+    family: str
+    choose: Literal["each", "all"]
+    fixed_total: bool
+    draws: int
+
+
+class PrepareSettings(TypedDict):
+    """settings/prepare.json."""
+
+    thumbnails: int
+
+
+class VerifySettings(TypedDict):
+    """settings/verify.json."""
+
+    baselines: list[str]
+    seeds: int
+    grid_seeds: int
+    published: NotRequired[Literal["largest", "all", "none"]]
+
+
+class PublishSettings(TypedDict):
+    """settings/publish.json."""
+
+    name: str
+    study: str
+    description: str
+
+
+# Tasks
+
+
+class TaskRecipe(TypedDict):
+    """How a head is trained."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
+class LabelFile(TypedDict):
+    """A label map: its key in the store, its content, and where it is; None where it is generated."""
+
+    key: str
+    content: str
+    path: str | None
+
+
+Case = TypedDict(
+    "Case",
+    {
+        "volume": str,
+        "subject": str,
+        "held_out": bool,
+        "class": NotRequired[int],
+        "holds": NotRequired[list[str]],
+        "label": NotRequired[LabelFile],
+    },
+)
+"""A labelled volume of a task: its class, or the label map it has and which classes are in it."""
+
+
+class TaskSettings(TypedDict):
+    """A downstream task, compiled."""
+
+    kind: str
+    domain: str
+    classes: list[str]
+    values: dict[str, list[int]]
+    modes: list[str]
+    folds: int | None
+    seed: int
+    recipe: TaskRecipe
+    cases: list[Case]
+
+
+class DownstreamSettings(TypedDict):
+    """settings/downstream.json; a spec without tasks has `tasks` alone."""
+
+    tasks: dict[str, TaskSettings]
+    encoders: NotRequired[list[str]]
+    budget: NotRequired[int | None]
+    seeds: NotRequired[int]
+    labels: NotRequired[list[float]]
+    pretraining_seeds: NotRequired[int]
+
+
+# Runs
+
+
+class RunRow(TypedDict):
+    """A run and its losses on each domain."""
+
+    key: str
+    kind: str
+    budget: int
+    seed: int
+    amounts: dict[str, int]
+    losses: ByName
+    mean_losses: NotRequired[ByName]
+
+
+class RunResult(RunRow):
+    """What the store keeps of a run beside its row: where and how long it was trained."""
+
+    device: NotRequired[str]
+    torch: NotRequired[str]
+    seconds: NotRequired[ByName]
+    resumed_at_step: NotRequired[int]
+
+
+class HeldOutRow(RunRow):
+    """A run of the verification: of which mixture, at which held-out budget, and whether of the grid."""
+
+    mixture: str
+    budget_asked: int
+    grid: bool
+
+
+class FailedRun(TypedDict):
+    """A run that the table does without."""
+
+    key: str
+    run: str
+    reason: str
+
+
+class RunsTable(TypedDict):
+    """runs.json."""
+
+    version: int
+    domains: list[str]
+    runs: list[RunRow]
+    failed: NotRequired[list[FailedRun]]
+
+
+# Allocation
+
+
+class Active(TypedDict):
+    """A constraint that binds: at which share, why, and the price of a unit of share."""
+
+    domain: str
+    share: float
+    why: str
+    side: NotRequired[str]
+    price: NotRequired[float]
+
+
+class Proof(TypedDict):
+    """What is recomputed of a solution apart from the solver."""
+
+    gap: float
+    kkt_residual: float
+    convex: dict[str, bool]
+    active: list[Active]
+    shadow_prices: ByName
+
+
+class Certificate(Proof):
+    """What proves a solution, and what the solver said of it."""
+
+    status: str
+    solver: str
+
+
+class Measure(TypedDict):
+    """What an objective of measured losses takes."""
+
+    minimize: str
+    weights: ByName
+    reference: ByName
+
+
+class Compared(TypedDict):
+    """A rival of a solution."""
+
+    shares: ByName
+    objective: float
+    predicted: ByName
+    feasible: bool
+    breaks: NotRequired[list[str]]
+    within_noise: list[str]
+    noise_unknown: NotRequired[list[str]]
+
+
+class Gain(TypedDict):
+    """What bootstrap draws say of the gain over a rival."""
+
+    apparent: float
+    corrected: float
+    interval: Ends
+    probability: float
+
+
+class Intervals(TypedDict):
+    """What bootstrap draws say of a solution; empty without draws."""
+
+    level: NotRequired[float]
+    draws: NotRequired[int]
+    shares: NotRequired[dict[str, Ends]]
+    predicted: NotRequired[dict[str, Ends]]
+    gains: NotRequired[dict[str, Gain]]
+
+
+class Role(TypedDict):
+    """A domain as hub, island or neither."""
+
+    giving: float
+    receiving: float | None
+    kind: str | None
+    says: str
+    giving_interval: NotRequired[Ends]
+    receiving_interval: NotRequired[Ends | None]
+
+
+class Link(TypedDict):
+    """The part of a loss's improvement that a domain's data bring."""
+
+    part: float
+    interval: Ends | None
+
+
+class Structure(TypedDict):
+    """Who helps whom."""
+
+    domains: dict[str, Role]
+    elasticity: dict[str, ByName]
+    links: dict[str, dict[str, Link]]
+
+
+class DroppedDomain(TypedDict):
+    """A domain with next to nothing, and what keeping it would cost."""
+
+    share: float
+    cost: float | None
+
+
+class Dropped(TypedDict):
+    """The domains with next to nothing; empty where there are none."""
+
+    domains: NotRequired[dict[str, DroppedDomain]]
+    together: NotRequired[float | None]
+    says: NotRequired[list[str]]
+
+
+class Solution(TypedDict):
+    """The optimal mixture of one budget."""
+
+    budget: float
+    shares: ByName
+    amounts: ByName
+    predicted: ByName
+    objective: float
+    status: str
+    certificate: Certificate
+
+
+class Solved(Solution):
+    """The same beside its rivals, with how sure it is."""
+
+    baselines: dict[str, Compared]
+    measure: NotRequired[Measure]
+    binding: NotRequired[list[str]]
+    intervals: NotRequired[Intervals]
+    structure: NotRequired[Structure]
+    dropped: NotRequired[Dropped]
+    grid: NotRequired[dict[str, ByName]]
+
+
+class Step(TypedDict):
+    """The allocation at one of several budgets, or the reason why there is none."""
+
+    budget: float
+    shares: NotRequired[ByName]
+    predicted: NotRequired[ByName]
+    objective: NotRequired[float]
+    reason: NotRequired[str]
+
+
+class Allocation(TypedDict):
+    """allocation.json."""
+
+    version: int
+    domains: list[str]
+    target: Solved
+    holdout: dict[str, Solved]
+    path: list[Step]
+    costs: ByName
+    weights: ByName
+
+
+# Verification
+
+
+class Change(TypedDict):
+    """A relative change, paired by seed, with its 95 % interval: None with one seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+class Equivalents(TypedDict):
+    """How many times its samples a rival would need."""
+
+    objective: float | None
+    domains: dict[str, float | None]
+
+
+class Improvement(TypedDict):
+    """The changes from one rival to a solved mixture at one budget."""
+
+    domains: dict[str, Change]
+    overall: Change
+    reducible: dict[str, Change | None]
+    data: Equivalents
+
+
+class Scores(TypedDict):
+    """How well predictions agreed with what was measured."""
+
+    pearson_r: float | None
+    spearman: float | None
+    mean_relative_error: float
+    bias: float
+    count: int
+    coverage: dict[str, float]
+    spread: NotRequired[float]
+    noise: NotRequired[float | None]
+    ceiling: NotRequired[float | None]
+
+
+class DomainScores(Scores):
+    """The same of one domain; `supported`: where its law says anything."""
+
+    supported: Scores | None
+
+
+class Point(TypedDict):
+    """A prediction and what was measured."""
+
+    mixture: str
+    budget: int
+    seed: int
+    domain: str
+    predicted: float
+    low: float
+    high: float
+    measured: float
+    supported: bool
+
+
+class Agreement(TypedDict):
+    """Predicted against measured losses."""
+
+    pooled: Scores
+    supported: Scores | None
+    domains: dict[str, DomainScores]
+    points: list[Point]
+
+
+class Ranked(TypedDict):
+    """A mixture and its measured objective."""
+
+    mixture: str
+    objective: float
+
+
+class Regret(TypedDict):
+    """A solved mixture against the best of many."""
+
+    objectives: list[Ranked]
+    rank: int
+    best: str
+    to_best: Change
+    corrected: Change | None
+    noise: float | None
+
+
+class Finding(TypedDict):
+    """What a verification means, in a sentence."""
+
+    about: str
+    finding: str
+    says: str
+
+
+Improvements = dict[str, dict[str, Improvement]]
+"""By held-out budget and rival."""
+
+
+class Verification(TypedDict):
+    """verification.json; without held-out runs it has the first three keys alone."""
+
+    version: int
+    domains: list[str]
+    runs: list[HeldOutRow]
+    agreement: NotRequired[Agreement]
+    published: NotRequired[Improvements]
+    improvements: NotRequired[Improvements]
+    regret: NotRequired[dict[str, Regret]]
+    verdict: NotRequired[list[Finding]]
+
+
+# Downstream tasks
+
+
+class Estimate(TypedDict):
+    """A mean with its 95 % interval over test subjects; None where it cannot be told."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class Result(TypedDict):
+    """The scores of one encoder, mode and fraction of the labels."""
+
+    encoder: str
+    mode: str
+    labels: float
+    training_volumes: int
+    seeds: list[float | None]
+    auroc: NotRequired[Estimate]
+    accuracy: NotRequired[Estimate]
+    dice: NotRequired[Estimate]
+    classes: NotRequired[dict[str, Any]]
+
+
+class Difference(TypedDict):
+    """One encoder against another."""
+
+    encoder: str
+    against: str
+    mode: str
+    labels: float
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class TestSide(TypedDict):
+    """The test volumes of a task."""
+
+    volumes: int
+    subjects: int
+    seen_unlabelled: bool
+
+
+class TaskResults(TypedDict):
+    """A task with its results."""
+
+    key: str
+    kind: str
+    domain: str
+    classes: list[str]
+    folds: int | None
+    recipe: TaskRecipe
+    test: TestSide
+    results: list[Result]
+    differences: list[Difference]
+    sentences: list[str]
+
+
+class Downstream(TypedDict):
+    """downstream.json; a spec without tasks has no encoders."""
+
+    version: int
+    budget: NotRequired[int | None]
+    seeds: NotRequired[int]
+    encoders: NotRequired[list[str]]
+    mixtures: NotRequired[list[str]]
+    tasks: dict[str, TaskResults]
+    sentences: list[str]
+
+
+# Versions
+
+
+class Verified(TypedDict):
+    """What mixture.yaml says of the verification."""
+
+    pearson_r: float | None
+    mean_relative_error: float
+    pairs: NotRequired[int]
+    held_out: int
+    published: NotRequired[dict[str, dict[str, Change]]]
+    change: dict[str, dict[str, Change]]
+    regret: dict[str, Any]
+    findings: list[str]
+
+
+class Published(TypedDict):
+    """published.json: which version a study has become."""
+
+    name: str
+    version: int
+    content: str
+
+
+class GitState(TypedDict):
+    """A commit, and whether anything had changed since; the commit is None outside git and before the first."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+FORMS: Mapping[str, Any] = {
+    "runs.json": RunsTable,
+    "allocation.json": Allocation,
+    "verification.json": Verification,
+    "downstream.json": Downstream,
+    "published.json": Published,
+    "volumes.json": dict[str, VolumeFacts],
+    "settings/prepare.json": PrepareSettings,
+    "settings/fit.json": FitSettings,
+    "settings/allocate.json": AllocateSettings,
+    "settings/verify.json": VerifySettings,
+    "settings/downstream.json": DownstreamSettings,
+    "settings/publish.json": PublishSettings,
+}
+"""The forms of the files of a build folder."""
+
+
+def read(folder: Path, name: str) -> Any:
+    """A document of a build folder, as its form says. Files without a form here are read as they are: plans, laws and data
+    manifests have readers of their own.
+
+    Raises:
+        InputError: it is missing, damaged, or of another form; says where in it.
+    """
+    from pydantic import ValidationError
+
+    path = folder / name
+    value = read_json(path)
+    if name not in FORMS:
+        return value
+    try:
+        _adapter(name).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise InputError(
+            f"{path} is not of the form that this mixlang reads: {place}: {first['msg'].lower()}",
+            "It is damaged, or another version of mixlang has written it. 'mixlang run' on its spec writes it again.",
+        ) from error
+    return value
+
+
+@functools.cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(FORMS[name])
