@@ -667,6 +667,195 @@ class GitState(TypedDict):
     dirty: bool | None
 
 
+class ScannedVolume(TypedDict):
+    """A usable file of data.json."""
+
+    path: str
+    subject: str
+    content: str
+    shape: list[int]
+    spacing: list[float]
+    factor: NotRequired[float]
+    offset: NotRequired[float]
+    site: NotRequired[str]
+    note: NotRequired[str]
+    label: NotRequired[str]
+    voxels: NotRequired[str]
+
+
+class SetAside(TypedDict):
+    """A file that cannot be used, and why."""
+
+    path: str
+    reason: str
+
+
+class DomainFiles(TypedDict):
+    """What the scan of a domain found."""
+
+    volumes: list[ScannedVolume]
+    quarantined: list[SetAside]
+
+
+class DomainLook(TypedDict):
+    """What the prepared volumes of a domain look like."""
+
+    volumes: int
+    padded: int
+    shapes: dict[str, list[float]]
+    histogram: dict[str, Any]
+    thumbnails: list[dict[str, str]]
+
+
+class Origin(TypedDict):
+    """provenance.json of a version."""
+
+    spec: dict[str, Any]
+    resolved: NotRequired[Any]
+    plan: dict[str, Any]
+    git: GitState
+    code: NotRequired[GitState]
+    files: dict[str, str]
+    dvc_lock: str | None
+    data: dict[str, dict[str, Any]]
+    environment: Environment
+    hardware: dict[str, Any]
+    reproduce: str
+
+
+class Environment(TypedDict):
+    """Versions of what computed a result."""
+
+    mixlang: str
+    python: str
+    platform: str
+    packages: dict[str, str | None]
+
+
+class RunStatus(TypedDict):
+    """How far a run is; what is not known is left out."""
+
+    run: RunRow
+    state: Literal["waiting", "running", "failed", "done"]
+    progress: NotRequired[float]
+    loss: NotRequired[float | None]
+    samples_per_second: NotRequired[float | None]
+    seconds_left: NotRequired[float | None]
+    seconds: NotRequired[float | None]
+    reason: NotRequired[str]
+
+
+class StudyStatus(TypedDict):
+    """How far a study is."""
+
+    study: str
+    planned: int
+    done: int
+    running: list[RunStatus]
+    failed: list[RunStatus]
+    runs: list[RunStatus]
+    published: str | None
+
+
+class Differing(TypedDict):
+    """A leaf in which two documents differ."""
+
+    what: str
+    before: Any
+    after: Any
+
+
+class Moved(TypedDict):
+    """The effect of one exchanged input on every share, or why there is none."""
+
+    input: str
+    effect: NotRequired[ByName]
+    reason: NotRequired[str]
+
+
+class ShareChange(TypedDict):
+    """A share in two versions, and whether the new one is inside the interval of the old."""
+
+    before: float | None
+    after: float | None
+    change: float | None
+    interval: Ends | None
+    inside: bool | None
+
+
+class VersionDifference(TypedDict):
+    """What changed between two versions."""
+
+    before: str
+    after: str
+    same: bool
+    shares: dict[str, ShareChange]
+    losses: dict[str, dict[str, float | None]]
+    inputs: dict[str, list[Differing]]
+    laws_differ: str
+    moved: list[Moved]
+    remains: ByName | None
+
+
+class NegativeTransfer(TypedDict):
+    """A source that hurts a loss: its coefficient, which the fit holds at 0, and the coefficient's error."""
+
+    source: str
+    k: float
+    error: float
+
+
+class Diagnosis(TypedDict):
+    """How well the runs determine a law; see `mixlang.laws.diagnosis`."""
+
+    rows: NotRequired[int]
+    parameters: NotRequired[int]
+    redundant: NotRequired[int]
+    rank: NotRequired[int]
+    condition: NotRequired[float | None]
+    on_bounds: NotRequired[list[str]]
+    negative_transfer: NotRequired[list[NegativeTransfer]]
+    clamping_cost: NotRequired[ByName | None]
+
+
+FitCase = TypedDict("FitCase", {"volume": str, "class": NotRequired[int], "label": NotRequired[dict[str, str]]})
+"""What a downstream fit sees of a case."""
+
+
+class FitJob(TypedDict):
+    """What decides a downstream fit: see `runners.downstream.train.fit`."""
+
+    version: int
+    kind: str
+    mode: str
+    classes: Any
+    recipe: TaskRecipe
+    crop: list[int]
+    spacing: list[float]
+    encoder: dict[str, Any]
+    seed: int
+    training: list[FitCase]
+    test: list[FitCase]
+
+
+class CaseScores(TypedDict):
+    """The scores of a test case: Dice and HD95 by class, or the probability of each class."""
+
+    dice: NotRequired[list[float | None]]
+    hd95: NotRequired[list[float | None]]
+    probability: NotRequired[list[float]]
+
+
+class CheckpointConfig(TypedDict):
+    """What a checkpoint says about itself."""
+
+    size: dict[str, Any]
+    study: str
+    run: RunRow
+    recipe: Recipe
+    preprocessing: dict[str, Preprocessing]
+
+
 FORMS: Mapping[str, Any] = {
     "runs.json": RunsTable,
     "allocation.json": Allocation,

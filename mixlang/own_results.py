@@ -23,6 +23,12 @@ from mixlang.terminal import table as table_lines
 if TYPE_CHECKING:
     from mixlang.laws import Fit
 
+Source = dict[str, Any]
+"""How the tables of a fit were read, as the fit keeps it."""
+
+Answer = dict[str, Any]
+"""An allocation document (`mixlang.documents.Solved`) and what the command adds; see `allocate_fit`."""
+
 _LEAST_DRAWS = 10
 """Fewer bootstrap draws than this make intervals that mislead."""
 
@@ -171,7 +177,7 @@ def predict_table(
 
 
 def _columns_to_predict(
-    mixtures: Path, domains: Sequence[str], source: Mapping[str, Any], asked: Columns, at: float | None
+    mixtures: Path, domains: Sequence[str], source: Source, asked: Columns, at: float | None
 ) -> Columns:
     """The columns of a table to predict, without those that the fit left out; every other one has to be a domain.
 
@@ -207,7 +213,7 @@ def _columns_to_predict(
     return replace(asked, ignored=left, kept=list(there.values()))
 
 
-def _source(fit: Path) -> dict[str, Any]:
+def _source(fit: Path) -> Source:
     """How the tables of a fit were read; empty where it came from a study."""
     source = read_json(fit).get("source", {})
     return source if isinstance(source, dict) else {}
@@ -243,7 +249,7 @@ class Asked:
     path: Sequence[float] = ()
 
 
-def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> dict[str, Any]:
+def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> Answer:
     """Solve an allocation under fitted laws; writes it to `out` if given.
 
     Returns:
@@ -340,7 +346,7 @@ def _goals(reach: Mapping[str, float], laws: Fit) -> dict[str, float]:
     return found
 
 
-def show_allocation(document: Mapping[str, Any]) -> None:
+def show_allocation(document: Answer) -> None:
     """Print an allocation for people."""
     from mixlang.rivals import in_order
 
@@ -384,7 +390,7 @@ def show_allocation(document: Mapping[str, Any]) -> None:
         print("\n".join(paragraph(says, "  ", "    ")))
 
 
-def _dropped(document: Mapping[str, Any]) -> list[str]:
+def _dropped(document: Answer) -> list[str]:
     """Domains with next to nothing, and what keeping them would cost, in words of the command line."""
     from mixlang.allocate.binding import percent
     from mixlang.allocate.dropped import KEPT

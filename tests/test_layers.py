@@ -1,6 +1,7 @@
 """The floor plan: who may import whom, no circles, and every module's name once."""
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -67,3 +68,10 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_no_two_modules_have_one_name():
     names = Counter(name.rpartition(".")[2] for name, path in FILES.items() if path.name != "__init__.py")
     assert not {name: count for name, count in names.items() if count > 1}
+
+
+def test_the_page_of_the_architecture_names_files_that_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:mixlang|runners|tests)/[\w/]+\.py)`", text))
+    assert len(named) > 20
+    assert {name for name in named if not (ROOT / name).is_file() and "KIND" not in name} == set()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixlang.console import print_json, say
+from mixlang.documents import StudyStatus
 from mixlang.errors import Detached, InputError, Interrupted, StageError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def status(arguments: argparse.Namespace) -> None:
     for line in left_out(workspace, studies):
         say(line)
 
-    def look() -> list[dict[str, Any]]:
+    def look() -> list[StudyStatus]:
         return [study_status(workspace, study) for study in studies]
 
     if arguments.format == "json":

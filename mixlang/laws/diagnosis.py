@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Diagnosis
 from mixlang.errors import InputError
 from mixlang.laws.bootstrap import free
 from mixlang.laws.regression import Regression
@@ -83,7 +83,7 @@ def _refuse_collinear(names: tuple[str, ...], amounts: Floats) -> None:
         )
 
 
-def diagnose(regression: Regression, theta: Floats, domains: tuple[str, ...]) -> dict[str, Any]:
+def diagnose(regression: Regression, theta: Floats, domains: tuple[str, ...]) -> Diagnosis:
     """How well the runs determine one law.
 
     Returns:
@@ -115,7 +115,7 @@ def diagnose(regression: Regression, theta: Floats, domains: tuple[str, ...]) ->
     }
 
 
-def notes_of(name: str, found: dict[str, Any]) -> list[str]:
+def notes_of(name: str, found: Diagnosis) -> list[str]:
     """What a diagnosis means, in words."""
     notes = []
     if found["rank"] + found["redundant"] < found["parameters"]:
@@ -137,7 +137,7 @@ def notes_of(name: str, found: dict[str, Any]) -> list[str]:
     return notes
 
 
-def negative_transfer(regression: Regression, theta: Floats, groups: Ints, domains: tuple[str, ...]) -> dict[str, Any]:
+def negative_transfer(regression: Regression, theta: Floats, groups: Ints, domains: tuple[str, ...]) -> Diagnosis:
     """Which sources hurt a loss: a score test on each transfer coefficient that the fit holds at zero.
 
     The coefficient is estimated linearly, other parameters refitted, with a standard error robust to what runs of

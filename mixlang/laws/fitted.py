@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import Diagnosis
 from mixlang.errors import InputError
 from mixlang.files import read_json
 from mixlang.laws.families import FAMILIES, Law
@@ -52,7 +53,7 @@ class FittedLaw:
     least_share: float
     draws: Floats
     own_only: Floats | None = None
-    diagnosis: dict[str, Any] = field(default_factory=dict)
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
     best: float | None = None
 
     def given(self, losses: Floats) -> Floats:

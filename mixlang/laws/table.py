@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixlang.documents import RunRow
 from mixlang.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ class LossTable:
     bests: tuple[float | None, ...] | None = None
 
     @classmethod
-    def of(cls, domains: Sequence[str], runs: Sequence[dict[str, Any]]) -> LossTable:
+    def of(cls, domains: Sequence[str], runs: Sequence[RunRow]) -> LossTable:
         """A table from rows with `amounts`, `losses`, `seed` and perhaps `mean_losses`, each keyed by domain.
 
         Raises:

@@ -1,1 +1,1 @@
-"""From a spec and its data to the exact set of training runs, what they cost, and the DVC pipeline."""
+"""From a spec and its data to the exact set of training runs, the stages, and what they cost."""

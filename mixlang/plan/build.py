@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mixlang.documents import Training, Volume
+from mixlang.documents import RunRow, Training, Volume
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
 from mixlang.plan.design import probe_points
@@ -55,7 +55,7 @@ class Run:
         }
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Run:
+    def from_dict(cls, value: RunRow) -> Run:
         """Read what `as_dict` gave."""
         return cls(value["key"], value["kind"], value["amounts"], value["seed"])
 

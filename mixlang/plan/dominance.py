@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mixlang.documents import ScannedVolume
 from mixlang.errors import InputError
 from mixlang.plan.scanned import DataManifest, VolumeRecord
 from mixlang.plan.split import validation_subjects
@@ -52,7 +53,7 @@ class Parts:
         return part > _MOST[self.kind] or (part > _PART and part > _TIMES / len(self.parts))
 
 
-def parts_of(volumes: Sequence[Mapping[str, Any]], sampling: str) -> tuple[Parts, Parts]:
+def parts_of(volumes: Sequence[ScannedVolume], sampling: str) -> tuple[Parts, Parts]:
     """The parts of subjects and of sites, of a domain's training or validation volumes.
 
     Args:
@@ -63,7 +64,7 @@ def parts_of(volumes: Sequence[Mapping[str, Any]], sampling: str) -> tuple[Parts
         1 / (count[volume["subject"]] * len(count)) if sampling == "subject" else 1 / len(volumes) for volume in volumes
     ]
 
-    def summed(kind: str, name: Callable[[Mapping[str, Any]], str]) -> Parts:
+    def summed(kind: str, name: Callable[[ScannedVolume], str]) -> Parts:
         found: dict[str, float] = {}
         for volume, weight in zip(volumes, weights, strict=True):
             found[name(volume)] = found.get(name(volume), 0.0) + weight

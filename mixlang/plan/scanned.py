@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mixlang.documents import DomainFiles
 from mixlang.errors import InputError
 from mixlang.files import digest, read_json, write_json
 from mixlang.spec.feasibility import distinct_crops
@@ -116,7 +117,7 @@ _SILENT = {"label": None, "annotations": None, "offset": 0.0, "voxels": "", "not
 """What a record leaves out where it says nothing."""
 
 
-def _domain_json(data: DomainData) -> dict[str, Any]:
+def _domain_json(data: DomainData) -> DomainFiles:
     volumes = []
     for volume in data.volumes:
         record = asdict(volume)
@@ -127,7 +128,7 @@ def _domain_json(data: DomainData) -> dict[str, Any]:
     return {"volumes": volumes, "quarantined": [{"path": path, "reason": why} for path, why in data.quarantined]}
 
 
-def _domain_data(value: dict[str, Any]) -> DomainData:
+def _domain_data(value: DomainFiles) -> DomainData:
     volumes = tuple(
         VolumeRecord(**{**record, "shape": tuple(record["shape"]), "spacing": tuple(record["spacing"])})
         for record in value["volumes"]

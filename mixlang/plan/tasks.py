@@ -30,7 +30,7 @@ Problem = tuple[str, Path_, str, str]
 
 def downstream_settings(
     spec: Spec, manifest: DataManifest, keys: Mapping[tuple[str, str], str], held_out: set[str]
-) -> dict[str, Any]:
+) -> DownstreamSettings:
     """What the downstream stage depends on; of a spec without tasks nothing.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixlang.documents import ProblemSettings
+from mixlang.documents import Differing, Moved, ProblemSettings, ShareChange, VersionDifference
 from mixlang.errors import MixlangError
 from mixlang.files import digest, read_json
 from mixlang.laws import Fit, read_fit
@@ -30,7 +30,7 @@ _STILL = 5e-4
 """A share that differs by less has not moved: solvers stop that close to an optimum."""
 
 
-def compare(before: Mixture, after: Mixture) -> dict[str, Any]:
+def compare(before: Mixture, after: Mixture) -> VersionDifference:
     """The difference from one version to another.
 
     Returns:
@@ -58,7 +58,7 @@ def compare(before: Mixture, after: Mixture) -> dict[str, Any]:
     }
 
 
-def _shares(before: Mixture, after: Mixture) -> dict[str, dict[str, Any]]:
+def _shares(before: Mixture, after: Mixture) -> dict[str, ShareChange]:
     sure = (read_json(before.folder / "certificate.json")["target"].get("intervals") or {}).get("shares", {})
     found = {}
     for name in {**before.shares, **after.shares}:
@@ -73,7 +73,7 @@ def _shares(before: Mixture, after: Mixture) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _inputs(before: Mixture, after: Mixture) -> dict[str, list[dict[str, Any]]]:
+def _inputs(before: Mixture, after: Mixture) -> dict[str, list[Differing]]:
     origins = [read_json(item.folder / "provenance.json") for item in (before, after)]
     problems = [
         {**{name: read_json(item.folder / "problem.json")[name] for name in _PROBLEM}, "budget": item.budget}
@@ -95,7 +95,7 @@ def _inputs(before: Mixture, after: Mixture) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _different(before: Any, after: Any, place: str = "") -> list[dict[str, Any]]:
+def _different(before: Any, after: Any, place: str = "") -> list[Differing]:
     """The leaves in which two nested dictionaries differ."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         found = []
@@ -105,7 +105,7 @@ def _different(before: Any, after: Any, place: str = "") -> list[dict[str, Any]]
     return [] if before == after else [{"what": place, "before": before, "after": after}]
 
 
-def _runs(before: Mixture, after: Mixture) -> list[dict[str, Any]]:
+def _runs(before: Mixture, after: Mixture) -> list[Differing]:
     """How many runs only one of the two has, by kind, and runs of both whose losses differ."""
     old, new = ({row["key"]: row for row in read_losses(item)} for item in (before, after))
     found = []
@@ -120,7 +120,7 @@ def _runs(before: Mixture, after: Mixture) -> list[dict[str, Any]]:
     return found
 
 
-def _laws(before: Fit, after: Fit, mixture: Mixture) -> list[dict[str, Any]]:
+def _laws(before: Fit, after: Fit, mixture: Mixture) -> list[Differing]:
     """Families, and predictions for one mixture at one budget: those of the first version."""
     found = _different(
         {name: before[name].law.family.name for name in before.names},
@@ -155,7 +155,7 @@ def _why_laws_differ(before: Mixture, after: Mixture) -> str:
     return " and ".join(causes) or "the same runs and settings were fitted by other code"
 
 
-def _attributed(before: Mixture, after: Mixture) -> tuple[list[dict[str, Any]], dict[str, float] | None]:
+def _attributed(before: Mixture, after: Mixture) -> tuple[list[Moved], dict[str, float] | None]:
     """The effect of each exchanged input on the shares, and what remains."""
     laws = [read_fit(item.folder / "laws.json") for item in (before, after)]
     problems = [read_json(item.folder / "problem.json") for item in (before, after)]
@@ -169,7 +169,7 @@ def _attributed(before: Mixture, after: Mixture) -> tuple[list[dict[str, Any]], 
         change = _solved(laws[1], problems[1], budgets[1]) - start
     except MixlangError as error:
         return [{"input": "all", "reason": f"cannot be solved again: {error}"}], None
-    moved: list[dict[str, Any]] = []
+    moved: list[Moved] = []
     left = change
     for name, (fit, problem, budget) in exchanges.items():
         try:
@@ -212,7 +212,7 @@ def _solved(fit: Fit, problem: ProblemSettings, budget: float) -> Floats:
     return solve(Problem.of(fit, problem, budget)).shares
 
 
-def difference_in_words(found: dict[str, Any]) -> list[str]:
+def difference_in_words(found: VersionDifference) -> list[str]:
     """A difference for people, in lines."""
     lines = [f"from {found['before']} to {found['after']}"]
     if found["same"]:

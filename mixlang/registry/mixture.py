@@ -25,6 +25,10 @@ class Deprecated(UserWarning):
     """A mixture was asked for that is not to be used any more."""
 
 
+Facts = dict[str, Any]
+"""What mixture.yaml holds."""
+
+
 @dataclass(frozen=True)
 class Mixture:
     """A published version.
@@ -50,7 +54,7 @@ class Mixture:
     tags: tuple[str, ...]
     supersedes: int | None
     deprecation: Deprecation | None
-    facts: dict[str, Any]
+    facts: Facts
     folder: Path
 
     @property
@@ -58,7 +62,7 @@ class Mixture:
         """`name@vK`."""
         return f"{self.name}@v{self.version}"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Facts:
         """What `mixture.yaml` says, with status and tags as they are now."""
         gone = self.deprecation
         by = None if gone is None or gone.superseded_by is None else f"v{gone.superseded_by}"
@@ -104,7 +108,7 @@ def read_mixture(folder: Path, name: str, version: int, now: State) -> Mixture:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(path: Path, _changed: int) -> dict[str, Any]:
+def _parsed(path: Path, _changed: int) -> Facts:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     value = yaml.load(path.read_text(encoding="utf-8"), loader)
     if not isinstance(value, dict):
@@ -112,6 +116,6 @@ def _parsed(path: Path, _changed: int) -> dict[str, Any]:
     return value
 
 
-def _facts(path: Path, changed: int) -> dict[str, Any]:
+def _facts(path: Path, changed: int) -> Facts:
     """What a mixture.yaml says. A version never changes, so that it is parsed once; `changed` is when it did all the same."""
     return copy.deepcopy(_parsed(path, changed))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang import __version__
-from mixlang.documents import GitState
+from mixlang.documents import Environment, GitState
 from mixlang.files import file_digest
 from mixlang.hardware import cores, processor
 
@@ -36,7 +36,7 @@ def git_state(folder: Path) -> GitState:
     return {"commit": ask("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
 
 
-def code_state() -> dict[str, Any]:
+def code_state() -> GitState:
     """The same of mixlang itself where it runs from a checkout; nulls where it is installed, which its version names."""
     folder = Path(__file__).parent
     tracked = subprocess.run(
@@ -45,7 +45,7 @@ def code_state() -> dict[str, Any]:
     return git_state(folder) if tracked.returncode == 0 else {"commit": None, "dirty": None}
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Python, mixlang and the packages that results depend on, and a hash over every installed package."""
     versions = {name: _version(name) for name in _PACKAGES}
     everything = sorted(f"{item.name}=={item.version}" for item in metadata.distributions() if item.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlang.documents import DomainFiles, DomainLook
 from mixlang.plan.dominance import in_words, parts_of
 from mixlang.report.html import soft, table
 from mixlang.report.results import Results
@@ -32,8 +33,8 @@ def data_section(results: Results) -> list[str]:
 
 
 def describe_data(
-    data: Mapping[str, Any],
-    statistics: Mapping[str, Any],
+    data: Mapping[str, DomainFiles],
+    statistics: Mapping[str, DomainLook],
     available: Mapping[str, Mapping[str, float]],
     amounts: Mapping[str, float],
     domains: Sequence[str],
@@ -125,7 +126,7 @@ def _weights(results: Results) -> list[str]:
     return ["<h3>Whose data they are</h3>", *warned, table(head, rows), soft(note)]
 
 
-def _domain(name: str, data: Mapping[str, Any], seen: Mapping[str, Any], index: int) -> list[str]:
+def _domain(name: str, data: Mapping[str, DomainFiles], seen: Mapping[str, Any], index: int) -> list[str]:
     edges = np.array([volume["spacing"] for volume in data["volumes"]]).ravel()
     counts, ends = np.histogram(edges, _BINS, (0.0, float(edges.max())))
     values, shapes = seen["histogram"], seen["shapes"]
@@ -160,7 +161,7 @@ def _domain(name: str, data: Mapping[str, Any], seen: Mapping[str, Any], index: 
     return [f"<h3>{escape(name)}</h3>", f'<div class="row">{figures}</div>', soft(text)]
 
 
-def _set_aside(data: Mapping[str, Any]) -> list[str]:
+def _set_aside(data: Mapping[str, DomainFiles]) -> list[str]:
     lost = [(name, item["path"], item["reason"]) for name, found in data.items() for item in found["quarantined"]]
     parts = [table(["domain", "set aside", "why"], lost[:_SHOWN])] if lost else []
     if len(lost) > _SHOWN:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from mixlang.documents import GitState
+from mixlang.documents import Environment, GitState
 from mixlang.report.html import code, soft, table
 from mixlang.report.results import Results
 
@@ -45,7 +45,7 @@ def _commit(state: GitState) -> str:
     return f"git commit {state['commit'][:16]}" + (" with uncommitted changes" if state["dirty"] else "")
 
 
-def _packages(environment: Mapping[str, Any]) -> str:
+def _packages(environment: Environment) -> str:
     return ", ".join(f"{name} {version}" for name, version in environment["packages"].items() if version)
 
 

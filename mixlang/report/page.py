@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any
 
+from mixlang.documents import Origin
 from mixlang.report.allocation import allocation_section, certificate_section
 from mixlang.report.curves import curves_section
 from mixlang.report.data import data_section
@@ -41,7 +41,7 @@ nothing to say. The table of contents is made of the headings."""
 _HEADING = re.compile(r"<h2>(.*?)</h2>")
 
 
-def render_report(build: Path, label: str = "", published: str = "", provenance: dict[str, Any] | None = None) -> str:
+def render_report(build: Path, label: str = "", published: str = "", provenance: Origin | None = None) -> str:
     """The page for a study.
 
     Args:

@@ -8,7 +8,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mixlang.documents import AllocateSettings, Allocation, PublishSettings, RunRow, Verification, read
+from mixlang.documents import (
+    AllocateSettings,
+    Allocation,
+    DomainFiles,
+    DomainLook,
+    Origin,
+    PublishSettings,
+    RunRow,
+    Verification,
+    read,
+)
 from mixlang.errors import InputError
 from mixlang.files import read_json
 from mixlang.laws import Fit, read_fit
@@ -29,7 +39,7 @@ class Results:
     build: Path
     label: str = ""
     published: str = ""
-    provenance: dict[str, Any] | None = None
+    provenance: Origin | None = None
 
     def read(self, name: str) -> Any:
         """A JSON file of the build folder."""
@@ -40,12 +50,12 @@ class Results:
         return (self.build / name).is_file()
 
     @cached_property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, DomainFiles]:
         """The data manifest, by domain."""
         return self.read("data.json")["domains"]
 
     @cached_property
-    def statistics(self) -> dict[str, Any]:
+    def statistics(self) -> dict[str, DomainLook]:
         """What the prepared volumes look like, by domain."""
         return self.read("statistics.json")["domains"]
 

@@ -6,10 +6,9 @@ docs/spec.md, docs/diagnostics.md and specs/mixlang.schema.json; a test fails wh
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mixlang.spec.codes import CODES, EXAMPLE_SPEC, Code
-from mixlang.spec.lookup import inline, json_schema, schema_at, schema_text
+from mixlang.spec.lookup import Node, inline, json_schema, schema_at, schema_text
 
 Path_ = tuple[str | int, ...]
 
@@ -82,7 +81,7 @@ def spec_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(node: dict[str, Any], path: Path_, parts: list[str]) -> None:
+def _section(node: Node, path: Path_, parts: list[str]) -> None:
     """A table of a section's keys, then its sections in turn."""
     if path:
         title = ".".join(str(part) for part in path)
@@ -110,23 +109,23 @@ def _section(node: dict[str, Any], path: Path_, parts: list[str]) -> None:
         _section(found, place, parts)
 
 
-def _table_of(node: dict[str, Any]) -> dict[str, Any] | None:
+def _table_of(node: Node) -> Node | None:
     """The section that a table by name holds, if it holds sections."""
     options = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
     return next((_resolved(item) for item in options if isinstance(item, dict) and "$ref" in item), None)
 
 
-def _items_of(node: dict[str, Any]) -> dict[str, Any] | None:
+def _items_of(node: Node) -> Node | None:
     """The section that a list holds, if it holds sections."""
     items = node.get("items", {})
     return _resolved(items) if "$ref" in items else None
 
 
-def _resolved(node: dict[str, Any]) -> dict[str, Any]:
+def _resolved(node: Node) -> Node:
     return json_schema()["$defs"][node["$ref"].split("/")[-1]]
 
 
-def _row(key: str, node: dict[str, Any], found: dict[str, Any], required: bool) -> str:
+def _row(key: str, node: Node, found: Node, required: bool) -> str:
     default = "must be given" if required else _default(node)
     words = _words(node)
     said = str(node.get("description") or found.get("description", "")).strip() + (f" One of {words}." if words else "")
@@ -135,12 +134,12 @@ def _row(key: str, node: dict[str, Any], found: dict[str, Any], required: bool) 
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _default(node: dict[str, Any]) -> str:
+def _default(node: Node) -> str:
     value = node.get("default")
     return "left out" if value is None or value in ({}, [], "") else f"`{inline(value)}`"
 
 
-def _words(node: dict[str, Any]) -> str:
+def _words(node: Node) -> str:
     options = [node, *node.get("anyOf", []), node.get("items", {})]
     words = next((option["enum"] for option in options if "enum" in option), [])
     return ", ".join(f"`{word}`" for word in words)

@@ -21,11 +21,14 @@ from mixlang.terminal import table
 from runners.execute.devices import Devices, devices
 from runners.execute.engines.local import runs_at_once
 
+Preview = dict[str, Any]
+"""What `overview` returns; its keys are said there."""
+
 _SHOWN = 12
 """Reasons listed for people; the JSON has them all."""
 
 
-def overview(study: CompiledStudy) -> dict[str, Any]:
+def overview(study: CompiledStudy) -> Preview:
     """What running a study would do: runs by kind and why each is new, cost, data, and the stages with their state."""
     from mixlang.study.status import results_of
 
@@ -90,7 +93,7 @@ def _at_once(study: CompiledStudy) -> int:
         return runs_at_once(launch, threads, Devices())
 
 
-def show_overview(found: dict[str, Any]) -> None:
+def show_overview(found: Preview) -> None:
     """Print an overview for people."""
     print(f"{found['study']}: {found['flops_per_sample'] / 1e9:.3g} GFLOP a sample")
     kinds = [
@@ -139,7 +142,7 @@ def _show_cost(cost: dict[str, Any]) -> None:
     print(f"disk: {show_bytes(disk['volumes'])} of prepared volumes, {show_bytes(disk['checkpoints'])} of weights")
 
 
-def _show_reasons(found: dict[str, Any]) -> None:
+def _show_reasons(found: Preview) -> None:
     reasons = grouped(run["why"] for run in found["runs"] if not run["done"])
     if reasons:
         print("\nprobe runs to train, and why", end="")

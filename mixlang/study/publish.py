@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mixlang.documents import Downstream, RunRow, RunsTable, read
+from mixlang.documents import Downstream, Origin, RunRow, RunsTable, read
 from mixlang.files import digest
 from mixlang.plan.build import Plan
 from mixlang.plan.design import whole_mixture
@@ -151,7 +151,7 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def _provenance(workspace: Workspace, study: Study) -> dict[str, Any]:
+def _provenance(workspace: Workspace, study: Study) -> Origin:
     loaded = study.load()
     plan = Plan.read(study.file("plan.json"))
     names = ("data", "plan", "runs", "fit", "allocation", "verification", "downstream")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixlang.console import duration
-from mixlang.documents import RunRow
+from mixlang.documents import RunRow, RunStatus, StudyStatus
 from mixlang.errors import MixlangError
 from mixlang.files import read_json
 from mixlang.plan.build import Plan, Run
@@ -58,7 +57,7 @@ def planned_before(study: Study) -> Plan | None:
         return None
 
 
-def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
+def study_status(workspace: Workspace, study: Study) -> StudyStatus:
     """Counts of a study's probe runs by state, every run with its state, and what the study has published.
 
     Returns:
@@ -67,7 +66,7 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
         training before), `progress`, `samples_per_second`, `seconds_left`, `seconds`, `reason`.
     """
     store = RunStore(workspace.store)
-    status: dict[str, Any] = {
+    status: StudyStatus = {
         "study": study.item,
         "planned": 0,
         "done": 0,
@@ -82,7 +81,7 @@ def study_status(workspace: Workspace, study: Study) -> dict[str, Any]:
     done = results_of(workspace, study, plan.runs)
     status["planned"] = len(plan.runs)
     for run in plan.runs:
-        item: dict[str, Any] = {"run": run.as_dict(), "state": "waiting"}
+        item: RunStatus = {"run": run.as_dict(), "state": "waiting"}
         if run.key in done:
             status["done"] += 1
             item |= {"state": "done", **_outcome(done[run.key])}
@@ -123,12 +122,12 @@ _ORDER = ("running", "failed", "waiting", "done")
 _STYLES = {"running": "bold", "failed": "red", "waiting": "dim", "done": "green"}
 
 
-def show_status(found: Sequence[dict[str, Any]]) -> None:
+def show_status(found: Sequence[StudyStatus]) -> None:
     """Print statuses."""
     _console().print(_page(found))
 
 
-def watch_status(look: Callable[[], Sequence[dict[str, Any]]], every: float = 1.0) -> None:
+def watch_status(look: Callable[[], Sequence[StudyStatus]], every: float = 1.0) -> None:
     """Print statuses over again until no run of theirs is running or waiting."""
     with Live(console=_console(), auto_refresh=False, transient=False) as live:
         while True:
@@ -146,7 +145,7 @@ def _console() -> Console:
     return console
 
 
-def _page(found: Sequence[dict[str, Any]]) -> RenderableType:
+def _page(found: Sequence[StudyStatus]) -> RenderableType:
     if not found:
         return Text("no study is registered in dvc.yaml; start one with 'mixlang run specs/NAME.yaml'")
     parts: list[RenderableType] = []
@@ -157,7 +156,7 @@ def _page(found: Sequence[dict[str, Any]]) -> RenderableType:
     return Group(*parts)
 
 
-def _summary(status: dict[str, Any]) -> str:
+def _summary(status: StudyStatus) -> str:
     waiting = sum(item["state"] == "waiting" for item in status["runs"])
     return (
         f"{status['study']}: {status['done']} of {status['planned']} probe runs done, {len(status['running'])} running, "
@@ -165,7 +164,7 @@ def _summary(status: dict[str, Any]) -> str:
     )
 
 
-def _table(status: dict[str, Any]) -> RenderableType:
+def _table(status: StudyStatus) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("state", no_wrap=True)
     table.add_column("run", overflow="fold", min_width=18)
@@ -184,7 +183,7 @@ def _table(status: dict[str, Any]) -> RenderableType:
     return Group(table, Text(f"{len(left)} more rows are not shown: {more} (--format json has all)"))
 
 
-def _cells(item: dict[str, Any]) -> list[str]:
+def _cells(item: RunStatus) -> list[str]:
     run, state = item["run"], item["state"]
     named = " + ".join(f"{name} {count:,}" for name, count in run["amounts"].items() if count)
     loss = "" if item.get("loss") is None else f"{item['loss']:.4f}"

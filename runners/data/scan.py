@@ -267,12 +267,12 @@ class _Cache:
         name = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
         return digest({"version": INSPECTION_VERSION, "path": name, "seen": seen, "settings": settings})
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    def get(self, key: str) -> Facts | None:
         try:
             return json.loads((self.folder / key[:2] / f"{key}.json").read_text())
         except (OSError, ValueError):
             return None
 
-    def put(self, key: str, facts: dict[str, Any]) -> None:
+    def put(self, key: str, facts: Facts) -> None:
         if "content" in facts:  # what could not be read may be readable the next time, with nothing changed in it
             write_json(self.folder / key[:2] / f"{key}.json", facts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixlang.documents import VolumeFacts
+from mixlang.documents import DomainLook, VolumeFacts
 from mixlang.plan.build import Plan
 from mixlang.report.png import png
 from runners.data.pictures import middle_slices
@@ -42,7 +42,7 @@ def describe(plan: Plan, facts: dict[str, VolumeFacts], store: Path, thumbnails:
     }
 
 
-def _domain(keys: list[str], plan: Plan, facts: dict[str, VolumeFacts], store: Path, thumbnails: int) -> dict[str, Any]:
+def _domain(keys: list[str], plan: Plan, facts: dict[str, VolumeFacts], store: Path, thumbnails: int) -> DomainLook:
     shapes = np.array([facts[key]["shape"] for key in keys])
     fractions = np.mean([facts[key]["histogram"] for key in keys], axis=0)
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.console import Progress, say
-from mixlang.documents import DownstreamSettings, TaskResults, TaskSettings, Verification
+from mixlang.documents import Downstream, DownstreamSettings, TaskResults, TaskSettings, Verification
 from mixlang.errors import InputError, StageError
 from mixlang.files import digest
 from mixlang.hardware import cores
@@ -36,7 +36,7 @@ def run_tasks(
     prepare: Callable[[], object],
     retrain: Retrain,
     jobs: int | None = None,
-) -> dict[str, Any]:
+) -> Downstream:
     """All tasks of a study.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.console import Progress, duration
-from mixlang.documents import Case, DownstreamSettings, TaskSettings
+from mixlang.documents import Case, DownstreamSettings, FitCase, FitJob, TaskSettings
 from mixlang.errors import StageError, disk_full, is_full
 from mixlang.files import digest
 from mixlang.plan.build import Plan
@@ -36,7 +36,7 @@ class Fit:
     seed: int
     fold: int
     test: list[int]
-    job: dict[str, Any]
+    job: FitJob
 
     @property
     def words(self) -> str:
@@ -78,7 +78,7 @@ def fits_of(
     return found
 
 
-def _case(case: Case) -> dict[str, Any]:
+def _case(case: Case) -> FitCase:
     """What a fit sees of a case: not whose it is, nor where its files lie."""
     if "label" in case:
         return {"volume": case["volume"], "label": {"key": case["label"]["key"]}}

@@ -8,14 +8,13 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mixlang.documents import TaskRecipe
+from mixlang.documents import CaseScores, FitJob, TaskRecipe
 from mixlang.errors import StageError
 from mixlang.files import write_json
 from runners.downstream.crops import LabelledVolumes, balanced, read_volume, tiles
@@ -49,7 +48,7 @@ def finished(store: Path, key: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and value.get("key") == key else None
 
 
-def fit(key: str, job: Mapping[str, Any], store: Path) -> None:
+def fit(key: str, job: FitJob, store: Path) -> None:
     """Train and score one fit, and keep what it found.
 
     Args:
@@ -76,7 +75,7 @@ def _end_with_parent() -> None:
     end_with([parent()])
 
 
-def _pretrained(job: Mapping[str, Any], store: Path) -> MaskedAutoencoder:
+def _pretrained(job: FitJob, store: Path) -> MaskedAutoencoder:
     given = job["encoder"]
     if "run" in given:
         return load_model(RunStore(store).folder(given["run"]) / "model.safetensors")
@@ -106,7 +105,7 @@ def _optimizer(encoder: Encoder, head: nn.Module, recipe: TaskRecipe) -> torch.o
 # Segmentation
 
 
-def _segment(encoder: Encoder, job: Mapping[str, Any], store: Path) -> list[dict[str, Any]]:
+def _segment(encoder: Encoder, job: FitJob, store: Path) -> list[CaseScores]:
     """Dice and HD95 of each class of each test case."""
     from monai.losses import DiceCELoss
 
@@ -126,9 +125,7 @@ def _segment(encoder: Encoder, job: Mapping[str, Any], store: Path) -> list[dict
 
 
 @torch.no_grad()
-def _scored(
-    encoder: Encoder, head: nn.Module, test: LabelledVolumes, index: int, spacing: list[float]
-) -> dict[str, Any]:
+def _scored(encoder: Encoder, head: nn.Module, test: LabelledVolumes, index: int, spacing: list[float]) -> CaseScores:
     from monai.inferers import sliding_window_inference
 
     def predict(crops: Tensor) -> Tensor:
@@ -145,7 +142,7 @@ def _scored(
 # Classification
 
 
-def _classify(encoder: Encoder, job: Mapping[str, Any], store: Path) -> list[dict[str, Any]]:
+def _classify(encoder: Encoder, job: FitJob, store: Path) -> list[CaseScores]:
     """The probability of each class for each test case."""
     recipe, cases = job["recipe"], job["training"]
     truth = torch.tensor([case["class"] for case in cases])

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mixlang.documents import CheckpointConfig
 from mixlang.errors import InputError, StageError
 from mixlang.files import atomic_open
 from mixlang.plan.build import Plan, Run
 from runners.train.mae import MAESize, MaskedAutoencoder
 
 
-def describe(model: MaskedAutoencoder, plan: Plan, run: Run, study: str) -> dict[str, Any]:
+def describe(model: MaskedAutoencoder, plan: Plan, run: Run, study: str) -> CheckpointConfig:
     """What a checkpoint says about itself: sizes, what it was trained on and how, and how its inputs were made.
 
     Args:
@@ -32,7 +33,7 @@ def describe(model: MaskedAutoencoder, plan: Plan, run: Run, study: str) -> dict
     }
 
 
-def require_loadable(model: MaskedAutoencoder, config: dict[str, Any]) -> None:
+def require_loadable(model: MaskedAutoencoder, config: CheckpointConfig) -> None:
     """Make sure, before a run is trained, that a model can be rebuilt from what its checkpoint will say.
 
     Raises:
@@ -45,7 +46,7 @@ def require_loadable(model: MaskedAutoencoder, config: dict[str, Any]) -> None:
         raise StageError("the checkpoint of this run could not be loaded again", "This is a defect of mixlang.")
 
 
-def save_model(model: MaskedAutoencoder, path: Path, config: dict[str, Any]) -> None:
+def save_model(model: MaskedAutoencoder, path: Path, config: CheckpointConfig) -> None:
     """Write weights and config, whole or not at all.
 
     Raises:
@@ -58,7 +59,7 @@ def save_model(model: MaskedAutoencoder, path: Path, config: dict[str, Any]) -> 
         file.write(save(tensors, metadata={"config": json.dumps(config)}))
 
 
-def read_checkpoint(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_checkpoint(path: Path | str) -> tuple[CheckpointConfig, dict[str, Tensor]]:
     """The config and the weights of a checkpoint.
 
     Raises:
@@ -124,6 +125,6 @@ def monai_vit(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return arguments, found
 
 
-def _rebuild(config: dict[str, Any]) -> MaskedAutoencoder:
+def _rebuild(config: CheckpointConfig) -> MaskedAutoencoder:
     size = config["size"]
     return MaskedAutoencoder(MAESize(**{**size, "crop": tuple(size["crop"])}))
