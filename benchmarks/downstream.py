@@ -21,7 +21,7 @@ from mixlang.spec.schema import Launch
 from runners.data.labels import annotate
 from runners.data.scan import scan
 from runners.data.volumes import prepare
-from runners.downstream.encoders import run_tasks
+from runners.downstream.stage import run_tasks
 from runners.execute.batch import Batch
 from runners.execute.store import RunStore
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mixlang.errors import InputError, StageError
 from mixlang.plan.build import compile_plan
-from mixlang.plan.scanned import DataManifest, DomainData, VolumeRecord
+from mixlang.plan.data_manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
 from runners.data.anatomy import HEAD, TRUNK

@@ -20,9 +20,9 @@ from mixlang.errors import InputError
 from mixlang.plan.build import Plan
 from mixlang.plan.ladder import trunk_of
 from mixlang.spec import SpecError, load_spec
+from mixlang.spec.local_launch import launch_here
 from mixlang.spec.quantities import wall_minutes
 from mixlang.spec.schema import Launch
-from mixlang.spec.site import launch_here
 from runners.execute.batch import Task
 from runners.execute.engines import slurm, squeue
 from runners.execute.engines.jobs import forget, note, noted, read

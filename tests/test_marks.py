@@ -3,7 +3,7 @@
 import pytest
 
 from mixlang.spec.diagnostics import SpecError
-from mixlang.spec.marks import parse
+from mixlang.spec.positions import parse
 
 
 def value_of(tmp_path, text):

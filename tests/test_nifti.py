@@ -11,11 +11,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runners.data.intensity import foreground, normalise, spread, without_fill
-from runners.data.nifti import Unusable, read_nifti
+from runners.data.intensity import foreground, normalise, strided, without_fill
+from runners.data.nifti import read_nifti
 from runners.data.preprocess import preprocess
 from runners.data.resample import to_spacing
 from runners.data.scan import inspect
+from runners.data.unusable import Unusable
 
 CT = {"modality": "ct", "unit": "hu", "clip": [-1000.0, 1000.0], "factor": 1.0}
 MRI = {"modality": "mri", "unit": "arbitrary", "clip": None, "factor": 1.0}
@@ -346,7 +347,7 @@ def test_negative_mri_is_normalised_like_the_same_mri_shifted():
 @given(st.tuples(*[st.integers(1, 320)] * 3))
 def test_percentiles_are_taken_evenly_over_every_axis(shape):
     picked = np.zeros(np.prod(shape), np.int8)
-    picked[spread(picked)] = 1
+    picked[strided(picked)] = 1
     picked = picked.reshape(shape)
     assert picked.sum() >= min(picked.size, 1 << 20)
     if picked.size > 1 << 23:
@@ -358,5 +359,5 @@ def test_percentiles_are_taken_evenly_over_every_axis(shape):
 
 def test_percentiles_of_many_voxels_are_close_to_those_of_all():
     image = np.random.default_rng(0).gamma(2, 100, (220, 210, 130)).astype(np.float32)
-    some = np.percentile(image.reshape(-1)[spread(image)], [0.5, 50, 99.5])
+    some = np.percentile(image.reshape(-1)[strided(image)], [0.5, 50, 99.5])
     np.testing.assert_allclose(some, np.percentile(image, [0.5, 50, 99.5]), rtol=0.02)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest
 from mixlang.plan.build import Plan, compile_plan, unusable
-from mixlang.plan.design import probe_points, sobol_simplex, whole_amounts, whole_mixture
-from mixlang.plan.scanned import DataManifest, DomainData, VolumeRecord, in_two_domains
+from mixlang.plan.data_manifest import DataManifest, DomainData, VolumeRecord, in_two_domains
+from mixlang.plan.design import probe_points, sobol_simplex
 from mixlang.plan.split import validation_subjects
 from mixlang.plan.stages import STAGES
+from mixlang.plan.whole_samples import whole_amounts, whole_mixture
 from mixlang.spec import load_spec
 from mixlang.spec.feasibility import infeasible
 from mixlang.study.pipeline import register, render

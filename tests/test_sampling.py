@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from mixlang.files import read_json, write_json
 from mixlang.plan.build import Plan, compile_plan
+from mixlang.plan.data_manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.plan.dominance import Parts, in_words, parts_of
 from mixlang.plan.ladder import shared_samples
-from mixlang.plan.scanned import DataManifest, DomainData, VolumeRecord
 from mixlang.spec import load_spec
 from runners.data.sampling import SampleOrder
 from runners.train.branches import branches_of, sample_order

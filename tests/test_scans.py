@@ -18,11 +18,11 @@ from scipy import ndimage
 
 from mixlang.errors import InputError
 from mixlang.plan.build import compile_plan
-from mixlang.plan.scanned import DataManifest, in_two_domains
+from mixlang.plan.data_manifest import DataManifest, in_two_domains
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
-from runners.data.absent import outside
+from runners.data.field_of_view import outside
 from runners.data.nifti import read_nifti
 from runners.data.preprocess import preprocess
 from runners.data.scan import inspect, scan

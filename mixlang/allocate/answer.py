@@ -12,8 +12,8 @@ from mixlang.allocate.baselines import baseline_shares
 from mixlang.allocate.binding import binding_in_words
 from mixlang.allocate.dropped import dropped
 from mixlang.allocate.feasible import nearest, violations
-from mixlang.allocate.grid import grid
 from mixlang.allocate.problem import Problem
+from mixlang.allocate.regret_grid import grid
 from mixlang.allocate.solve import Allocation, solve
 from mixlang.allocate.structure import structure
 from mixlang.allocate.uncertainty import intervals

@@ -64,11 +64,11 @@ def check(arguments: argparse.Namespace) -> int:
 def _checked(arguments: argparse.Namespace) -> Any:
 
     from mixlang.errors import InputError
-    from mixlang.plan.scanned import committed_manifest
+    from mixlang.plan.data_manifest import committed_manifest
     from mixlang.spec import SpecError, load_spec
     from mixlang.spec.diagnostics import in_file_order
+    from mixlang.spec.local_launch import absent_tracker, launch_here
     from mixlang.spec.locations import Locations, absent_data, check_sources
-    from mixlang.spec.site import absent_tracker, launch_here
     from mixlang.study.workspace import Workspace
 
     loaded = load_spec(arguments.spec, strict=arguments.strict, overrides=arguments.set)
@@ -98,8 +98,8 @@ def _checked(arguments: argparse.Namespace) -> Any:
 def _dominated(loaded: Any, workspace: Any) -> list[Any]:
     """What the last scan, if there was one, says of subjects and sites that dominate a domain."""
     from mixlang.errors import InputError
+    from mixlang.plan.data_manifest import DataManifest
     from mixlang.plan.dominance import dominated
-    from mixlang.plan.scanned import DataManifest
 
     manifest = workspace.root / "build" / loaded.path.stem / "data.json"
     if not manifest.is_file():
@@ -115,7 +115,7 @@ def _unlisted(loaded: Any, locations: Any) -> list[Any]:
     channel or suffix, a pattern that takes nothing. Of a BIDS data set the file names are read; other folders are walked
     only where a pattern says something of their files."""
     from mixlang.errors import InputError
-    from runners.data.rules import idle, uses
+    from runners.data.patterns import idle, uses
     from runners.data.sources import find_candidates
     from runners.data.sources.manifest import column_values
 

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Compile, reproduce through DVC, publish."""
     import time
 
-    from mixlang.spec.site import launch_here
+    from mixlang.spec.local_launch import launch_here
     from mixlang.study.compile import compile_study
     from mixlang.study.estimate import refuse_over_limits, refuse_without_room
     from mixlang.study.outcome import show_outcome
@@ -79,7 +79,7 @@ def _settle_jobs(workspace: Workspace, study: Study) -> None:
 def stage(arguments: argparse.Namespace) -> None:
     """One stage, as dvc.yaml calls it."""
     from mixlang.plan.stages import STAGES
-    from mixlang.study.work import run_stage
+    from mixlang.study.stage_work import run_stage
 
     if arguments.name not in STAGES:
         raise StageError(f"there is no stage '{arguments.name}'; the stages are {', '.join(STAGES)}")

@@ -16,8 +16,8 @@ from typing import Any
 from mixlang.documents import RunRow, Training, Volume
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
+from mixlang.plan.data_manifest import DataManifest, VolumeRecord
 from mixlang.plan.design import probe_points
-from mixlang.plan.scanned import DataManifest, VolumeRecord
 from mixlang.plan.split import order_key, validation_subjects
 from mixlang.plan.tasks import downstream_settings
 from mixlang.spec.presets import resolve_intensity, resolve_model

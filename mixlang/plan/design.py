@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from mixlang.plan.whole_samples import whole_amounts
 from mixlang.spec.schema import Spec
 
 _GRAIN = 4096
@@ -40,16 +41,6 @@ def _broken(point: Sequence[float]) -> list[float]:
     return [*shares, rest]
 
 
-def whole_amounts(shares: Sequence[float], budget: int) -> list[int]:
-    """Whole samples a domain that sum exactly to `budget`, each within one of its share (largest remainders)."""
-    exact = [share * budget for share in shares]
-    amounts = [math.floor(value + 1e-9) for value in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda index: (amounts[index] - exact[index], index))
-    for index in by_remainder[: budget - sum(amounts)]:
-        amounts[index] += 1
-    return amounts
-
-
 def probe_points(spec: Spec) -> list[tuple[str, dict[str, int]]]:
     """Every distinct probe point as (kind, samples of each domain), in a fixed order: the ladder, then the mixtures.
 
@@ -74,13 +65,3 @@ def probe_points(spec: Spec) -> list[tuple[str, dict[str, int]]]:
 def grid_points(domains: int, count: int) -> list[list[float]]:
     """Mixtures for a trained grid, from farther along the sequence than a design's own."""
     return sobol_simplex(domains, _GRID_FROM + count)[_GRID_FROM:]
-
-
-def whole_mixture(
-    shares: Mapping[str, float], costs: Mapping[str, float], budget: float, batch: int = 1
-) -> dict[str, int]:
-    """Whole samples of each domain for shares of a cost-weighted budget, in whole batches, never above the budget."""
-    exact = {name: share * budget / costs[name] for name, share in shares.items()}
-    total = sum(exact.values())
-    whole = int((total + 1e-6) // batch) * batch
-    return dict(zip(exact, whole_amounts([value / total for value in exact.values()], whole), strict=True))

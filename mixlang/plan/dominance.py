@@ -10,7 +10,7 @@ from typing import Any
 
 from mixlang.documents import ScannedVolume
 from mixlang.errors import InputError
-from mixlang.plan.scanned import DataManifest, VolumeRecord
+from mixlang.plan.data_manifest import DataManifest, VolumeRecord
 from mixlang.plan.split import validation_subjects
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.loader import LoadedSpec

@@ -6,7 +6,7 @@ import hashlib
 import math
 
 from mixlang.errors import InputError
-from mixlang.plan.scanned import DataManifest
+from mixlang.plan.data_manifest import DataManifest
 
 
 class Unsplittable(InputError):

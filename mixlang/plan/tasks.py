@@ -13,9 +13,9 @@ from typing import Any
 from mixlang.documents import Case, DownstreamSettings, LabelFile, TaskSettings
 from mixlang.files import digest
 from mixlang.names import ALLOCATED, PUBLISHED, SCRATCH, published_budgets
-from mixlang.plan.scanned import DataManifest, VolumeRecord
+from mixlang.plan.data_manifest import DataManifest, VolumeRecord
 from mixlang.plan.split import order_key
-from mixlang.spec.marks import Path_
+from mixlang.spec.positions import Path_
 from mixlang.spec.schema import Spec, Task
 
 LABEL_VERSION = 1

@@ -18,7 +18,7 @@ from mixlang.names import (
 )
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.feasibility import distinct_crops, infeasible
-from mixlang.spec.marks import Marked, Path_
+from mixlang.spec.positions import Marked, Path_
 from mixlang.spec.presets import resolve_model
 from mixlang.spec.quantities import show_amount
 from mixlang.spec.schema import Objective, Spec

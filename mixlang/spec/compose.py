@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.spec.diagnostics import Diagnostic, Position, SpecError
-from mixlang.spec.marks import EXTENDS, Marked, Path_, Place, parse, parse_text
+from mixlang.spec.positions import EXTENDS, Marked, Path_, Place, parse, parse_text
 
 SET = "--set"
 """What messages call the overrides of the command line."""

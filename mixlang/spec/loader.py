@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from mixlang.spec.checks import check_meaning
 from mixlang.spec.compose import compose
 from mixlang.spec.diagnostics import Diagnostic, SpecError, in_file_order
-from mixlang.spec.marks import Marked
+from mixlang.spec.positions import Marked
 from mixlang.spec.schema import LANGUAGE_VERSION, Spec
 
 

@@ -1,7 +1,7 @@
 """Where a spec's data lie on this machine: `${variables}`, and whether the sources are there at all.
 
 A spec never holds a path of one machine: `${data_root}` comes from the environment (MIXLANG_DATA_ROOT) or from
-the git-ignored `mixlang.local.yaml` beside dvc.yaml (whose `launch` section is mixlang.spec.site's).
+the git-ignored `mixlang.local.yaml` beside dvc.yaml (whose `launch` section is mixlang.spec.local_launch's).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from mixlang.errors import InputError
 from mixlang.spec.diagnostics import Diagnostic, SpecError
 from mixlang.spec.loader import LoadedSpec
-from mixlang.spec.marks import parse
+from mixlang.spec.positions import parse
 from mixlang.spec.suggest import closest
 
 _BYTE = re.compile(r"\\x([89a-f][0-9a-f])")

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
-from mixlang.spec.marks import EXTENDS
+from mixlang.spec.positions import EXTENDS
 from mixlang.spec.schema import Spec
 
 Node = dict[str, Any]

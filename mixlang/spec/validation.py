@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from mixlang import __version__
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.lookup import describe, example_at, is_section, known_keys, schema_at, sections_with
-from mixlang.spec.marks import Marked, Path_
+from mixlang.spec.positions import Marked, Path_
 from mixlang.spec.schema import LANGUAGE_VERSION, Spec
 from mixlang.spec.suggest import closest, did_you_mean, nearly, usual_name
 

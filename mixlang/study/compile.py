@@ -11,21 +11,21 @@ from mixlang.errors import InputError, MixlangError
 from mixlang.files import read_json, write_json
 from mixlang.hardware import cores
 from mixlang.plan.build import Compiled, compile_plan, unusable
+from mixlang.plan.data_manifest import DataManifest, committed_manifest, in_two_domains, scanned_by
 from mixlang.plan.dominance import dominated
-from mixlang.plan.scanned import DataManifest, committed_manifest, in_two_domains, scanned_by
 from mixlang.plan.split import Unsplittable
 from mixlang.plan.tasks import task_problems
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError, load_spec
 from mixlang.spec.diagnostics import in_file_order, rendered
 from mixlang.spec.feasibility import infeasible
+from mixlang.spec.local_launch import absent_tracker, launch_here
 from mixlang.spec.locations import Locations, absent_data, check_sources
-from mixlang.spec.marks import Path_
-from mixlang.spec.site import absent_tracker, launch_here
+from mixlang.spec.positions import Path_
 from mixlang.study.askers import ask, ask_again
 from mixlang.study.committed import keep_line_ends, left_out
 from mixlang.study.pipeline import register
 from mixlang.study.workspace import Study, Workspace
-from runners.data.rules import Use, idle, uses
+from runners.data.patterns import Use, idle, uses
 from runners.data.sources.candidates import fits
 from runners.data.sources.texts import same_person
 from runners.data.tally import tally

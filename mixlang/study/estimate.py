@@ -9,8 +9,8 @@ from mixlang.documents import RunResult
 from mixlang.errors import StageError
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.cost import checkpoint_bytes, held_out_work, samples_evaluated, volume_bytes
+from mixlang.plan.data_manifest import DataManifest
 from mixlang.plan.ladder import shared_samples, trunk_of
-from mixlang.plan.scanned import DataManifest
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError
 from mixlang.spec.quantities import show_bytes
 from mixlang.spec.schema import Limits, Spec
@@ -19,7 +19,7 @@ from mixlang.study.status import results_of
 from mixlang.study.workspace import Study, Workspace
 from runners.data.volumes import volume_path
 from runners.execute.calibrate import Speed, calibrate
-from runners.execute.room import require_room
+from runners.execute.disk_room import require_room
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from mixlang.files import read_json
 from mixlang.plan.changes import Before, Reasons, grouped, touched
 from mixlang.plan.cost import flops_per_sample
 from mixlang.plan.stages import RESULTS, STAGES, directly_before
+from mixlang.spec.local_launch import launch_here
 from mixlang.spec.quantities import show_bytes
-from mixlang.spec.site import launch_here
 from mixlang.study.compile import CompiledStudy
 from mixlang.study.estimate import estimate, over_limits, work_of
 from mixlang.study.held_out import held_out_runs

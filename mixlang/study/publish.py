@@ -16,7 +16,7 @@ import yaml
 from mixlang.documents import Downstream, Origin, RunRow, RunsTable, read
 from mixlang.files import digest
 from mixlang.plan.build import Plan
-from mixlang.plan.design import whole_mixture
+from mixlang.plan.whole_samples import whole_mixture
 from mixlang.registry import Mixture, Registry
 from mixlang.registry.content import content_of, summary
 from mixlang.registry.headline import doubts

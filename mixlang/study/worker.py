@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixlang.errors import InputError
 from mixlang.plan.build import Plan
-from mixlang.study.work import Context, prepared
+from mixlang.study.stage_work import Context, prepared
 from mixlang.study.workspace import Study, Workspace
 from runners.execute.batch import Batch
 from runners.execute.shards import shard

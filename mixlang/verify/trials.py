@@ -12,7 +12,7 @@ from mixlang.documents import Allocation, HeldOutRow, RunRow, Verification, Veri
 from mixlang.laws import Fit
 from mixlang.names import published_budgets
 from mixlang.plan.build import Plan, Run
-from mixlang.plan.design import whole_mixture
+from mixlang.plan.whole_samples import whole_mixture
 from mixlang.verify import VERSION, Rival, agreement, improvement, regret, verdict
 from mixlang.verify.measured import ALLOCATED, PUBLISHED
 from mixlang.verify.objective import Objective

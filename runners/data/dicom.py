@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.data.damage import faults
 from runners.data.endings import looks_like_a_scan, never_a_scan
-from runners.data.header import Unusable
 from runners.data.ras import Scan, from_lps, in_ras, ras_shape, refuse_grid, single_volume
 from runners.data.suv import suv_factor
+from runners.data.unusable import Unusable, faults
 
 DESCRIBED = (
     "SeriesDescription",

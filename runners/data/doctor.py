@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from mixlang.files import write_text
-from mixlang.plan.scanned import DataManifest
+from mixlang.plan.data_manifest import DataManifest
 from mixlang.report.html import soft, table
 from mixlang.report.png import png
 from mixlang.report.style import STYLE
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
-from runners.data.absent import outside
 from runners.data.dicom import series_below
 from runners.data.discover import Discovery, look_at
 from runners.data.endings import looks_like_a_scan
+from runners.data.field_of_view import outside
 from runners.data.pictures import middle_slices
 from runners.data.reading import Unusable, read_scan
 from runners.data.scan import scan_domains

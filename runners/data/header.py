@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runners.data.unusable import Unusable
+
 _APART = 0.01
 """Relative difference of two voxel sizes from which they disagree."""
 
@@ -15,18 +17,6 @@ _LENGTHS = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}
 
 _VOXEL, _EXTENT = (0.01, 100.0), (5.0, 3000.0)
 """Millimetres that a voxel, and the longest side of a volume, measure; used to decide between two units."""
-
-
-class Unusable(ValueError):
-    """Why a file cannot be used, in words that follow its name.
-
-    Attributes:
-        lasting: whether only a change of the file can help (not so where it could not be opened).
-    """
-
-    def __init__(self, why: str, *, lasting: bool = True) -> None:
-        super().__init__(why)
-        self.lasting = lasting
 
 
 def believed_grid(raw: Any, header: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], tuple[str, ...]]:

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.data.damage import faults
-from runners.data.header import Unusable
 from runners.data.ras import Scan, from_lps, in_ras, ras_shape, refuse_grid, single_volume
+from runners.data.unusable import Unusable, faults
 
 _DATA = re.compile(r"^(?:ElementDataFile\s*=|data ?file:)\s*(.*?)\s*$", re.I | re.M)
 """Where a header says which file has its voxels."""

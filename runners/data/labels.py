@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mixlang.errors import InputError
 from mixlang.files import digest, write_json
-from mixlang.plan.scanned import DataManifest, VolumeRecord
+from mixlang.plan.data_manifest import DataManifest, VolumeRecord
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain, Phantom, Spec, Task
 from runners.data.phantom import Recipe, anatomy

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.data.damage import faults
-from runners.data.header import Unusable
 from runners.data.ras import Scan, in_ras, ras_shape, refuse_grid, single_volume
+from runners.data.unusable import Unusable, faults
 
 
 def read_mgh(path: Path) -> Scan:

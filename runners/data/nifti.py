@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.data.damage import faults
-from runners.data.header import Unusable, believed_grid
+from runners.data.header import believed_grid
 from runners.data.ras import Scan, by, in_ras, ras_shape, refuse_grid, single_volume
+from runners.data.unusable import Unusable, faults
 
 _TRAILING = 0.1
 """Bytes after the voxels, in bytes of voxels, from which the header must be wrong."""

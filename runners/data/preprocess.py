@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.documents import Preprocessing
-from runners.data.absent import filled, outside
+from runners.data.field_of_view import filled, outside
 from runners.data.intensity import foreground, in_range, normalise, without_fill
 from runners.data.reading import Scan, Unusable, read_scan
 from runners.data.resample import nearest_to_spacing, to_spacing

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.data.header import Unusable
+from runners.data.unusable import Unusable
 
 _SMALLEST, _LARGEST = 0.01, 100.0
 """Millimetres a voxel may measure; beyond them the header is in another unit, or wrong."""

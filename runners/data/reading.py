@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from mixlang.files import digest, file_digest
 from runners.data.dicom import is_named_as_dicom, is_series, read_series, read_slice, series_files, series_grid
 from runners.data.endings import ITK_ENDINGS, MGH_ENDINGS, ending_of
-from runners.data.header import Unusable
 from runners.data.itk import itk_files, itk_grid, read_itk
 from runners.data.mgh import mgh_grid, read_mgh
 from runners.data.nifti import nifti_files, ras_grid, read_nifti
 from runners.data.ras import Scan
+from runners.data.unusable import Unusable
 
 __all__ = [
     "Scan",

@@ -16,11 +16,11 @@ import numpy as np
 
 from mixlang.documents import Preprocessing
 from mixlang.files import digest, write_json
-from mixlang.plan.scanned import DataManifest, DomainData, VolumeRecord
+from mixlang.plan.data_manifest import DataManifest, DomainData, VolumeRecord
 from mixlang.spec.locations import Locations
 from mixlang.spec.presets import resolve_intensity
 from mixlang.spec.schema import Domain, Spec
-from runners.data.absent import outside
+from runners.data.field_of_view import outside
 from runners.data.intensity import foreground, implausible, without_fill
 from runners.data.preprocess import in_unit
 from runners.data.reading import Unusable, bytes_needed, read_scan, scan_digest, scan_files

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from runners.data.header import Unusable
+from runners.data.unusable import Unusable
 
 _DAY = timedelta(days=1)
 _LONGEST = timedelta(hours=24)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from mixlang.plan.scanned import DataManifest, VolumeRecord
-from runners.data.rules import Use
+from mixlang.plan.data_manifest import DataManifest, VolumeRecord
+from runners.data.patterns import Use
 
 _SHOWN = 20
 """Quarantined files named one by one."""

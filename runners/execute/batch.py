@@ -26,11 +26,11 @@ from mixlang.plan.cost import checkpoint_bytes
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.spec.schema import Launch
 from runners.execute.devices import devices
+from runners.execute.disk_room import require_room
 from runners.execute.engines import Ended, Engine
 from runners.execute.engines.jobs import read
 from runners.execute.engines.local import LocalEngine
 from runners.execute.faults import Attempts, Fault, pause
-from runners.execute.room import require_room
 from runners.execute.store import RunStore
 
 _POLL = 0.1

@@ -10,8 +10,8 @@ from mixlang.names import meant_or_known
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Domain
 from runners.data.dicom import DESCRIBED, Series, broken_below, modalities, series_below, subjects_of
-from runners.data.header import Unusable
 from runners.data.sources.candidates import Candidate
+from runners.data.unusable import Unusable
 
 
 def from_dicom(domain: Domain, locations: Locations) -> list[Candidate]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.loader import LoadedSpec
 from mixlang.spec.locations import Locations
-from mixlang.spec.marks import Path_
+from mixlang.spec.positions import Path_
 from mixlang.spec.schema import Domain
 from runners.data.sources.candidates import Candidate, fits
 from runners.data.sources.find import find_candidates

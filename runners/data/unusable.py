@@ -1,4 +1,4 @@
-"""Whatever reading a damaged file raises, as a reason in words."""
+"""Why a file cannot be used, in words: the refusal itself, and whatever reading a damaged file raises turned into it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import contextlib
 import zlib
 from collections.abc import Iterator
 
-from runners.data.header import Unusable
+
+class Unusable(ValueError):
+    """Why a file cannot be used, in words that follow its name.
+
+    Attributes:
+        lasting: whether only a change of the file can help (not so where it could not be opened).
+    """
+
+    def __init__(self, why: str, *, lasting: bool = True) -> None:
+        super().__init__(why)
+        self.lasting = lasting
 
 
 @contextlib.contextmanager

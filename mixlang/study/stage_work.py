@@ -18,8 +18,8 @@ from mixlang.files import write_json, write_text
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run, compile_plan, unusable
 from mixlang.plan.cost import held_out_work
+from mixlang.plan.data_manifest import DataManifest
 from mixlang.plan.design import grid_points
-from mixlang.plan.scanned import DataManifest
 from mixlang.plan.tasks import task_problems
 from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.schema import Launch
@@ -41,7 +41,7 @@ class Context:
         Raises:
             SpecError: one of the two is wrong.
         """
-        from mixlang.spec.site import launch_here
+        from mixlang.spec.local_launch import launch_here
 
         return launch_here(self.study.load().spec, self.workspace.root)
 
@@ -277,7 +277,7 @@ def verify(context: Context) -> None:
 
 def downstream(context: Context) -> None:
     """The encoders of the verification runs on tasks with labels."""
-    from runners.downstream.encoders import run_tasks
+    from runners.downstream.stage import run_tasks
     from runners.execute.batch import Batch
 
     settings = context.read("settings/downstream.json")
@@ -323,7 +323,7 @@ def _known_tasks(context: Context) -> dict[str, TaskResults]:
 
 def report(context: Context) -> None:
     """The page a stranger can judge the mixture from, and what DVC shows of the results."""
-    from mixlang.report.figures import curves, held_out, metrics
+    from mixlang.report.dvc_plots import curves, held_out, metrics
     from mixlang.report.page import render_report
     from mixlang.report.results import Results
 

@@ -13,7 +13,7 @@ from mixlang.names import TRACKERS
 from mixlang.spec.diagnostics import Diagnostic, SpecError
 from mixlang.spec.loader import LoadedSpec
 from mixlang.spec.locations import LOCAL_FILE
-from mixlang.spec.marks import Path_, parse
+from mixlang.spec.positions import Path_, parse
 from mixlang.spec.schema import Launch, Slurm, Spec
 
 SECTION = "launch"
