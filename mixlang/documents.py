@@ -818,6 +818,14 @@ class Diagnosis(TypedDict):
     clamping_cost: NotRequired[ByName | None]
 
 
+class EncoderOf(TypedDict):
+    """Where an encoder comes from: a pretraining run, or a model initialised with a seed."""
+
+    run: NotRequired[str]
+    model: NotRequired[ModelSizes]
+    seed: NotRequired[int]
+
+
 FitCase = TypedDict("FitCase", {"volume": str, "class": NotRequired[int], "label": NotRequired[dict[str, str]]})
 """What a downstream fit sees of a case."""
 
@@ -832,7 +840,7 @@ class FitJob(TypedDict):
     recipe: TaskRecipe
     crop: list[int]
     spacing: list[float]
-    encoder: dict[str, Any]
+    encoder: EncoderOf
     seed: int
     training: list[FitCase]
     test: list[FitCase]

@@ -83,6 +83,7 @@ def fit_tables(
         "key": columns.key,
         "budget": columns.budget,
         "unit": columns.unit,
+        "where": dict(columns.where),
         "ignored": _beside(columns, mixtures, losses, table.names),
         "mixtures": {"file": mixtures.name, "sha256": file_digest(mixtures)},
         "losses": {"file": losses.name, "sha256": file_digest(losses)},
@@ -149,8 +150,11 @@ def predict_table(
             raise InputError("the laws were fitted at several budgets; which is meant here?", "Give --budget or --at.")
     column, given = (budget, laws.budgets[1]) if at is None else (None, at)
     left = [*ignored, *([seed] if seed else [])]
+    where = _where_there(mixtures, key, source)
     columns = _columns_to_predict(mixtures, laws.domains, source, Columns(key, column, None, left, unit=unit), at)
-    found = read_mixtures(mixtures, columns, given)
+    found = read_mixtures(mixtures, replace(columns, where=where), given)
+    for name, value in where.items():
+        say(f"note: only rows with {name} = {value} are predicted, as the laws were fitted to such runs")
     if single and not np.allclose(found.budgets, laws.budgets[1], rtol=0.01):
         raise InputError(f"all runs fitted had a budget of {laws.budgets[1]:g}, so nothing is known about others")
     for note in found.notes:
@@ -174,6 +178,14 @@ def predict_table(
         return
     write_text(out, text.getvalue())
     say(f"wrote {out}: {len(predicted)} rows, {len(laws.names)} losses")
+
+
+def _where_there(mixtures: Path, key: str, source: Source) -> dict[str, str]:
+    """What the fit's runs were chosen by, as far as a table to predict has these columns."""
+    from mixlang.laws.sheet import read_sheet
+
+    there = read_sheet(mixtures, key).columns
+    return {name: value for name, value in source.get("where", {}).items() if name in there}
 
 
 def _columns_to_predict(
@@ -280,6 +292,10 @@ def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> Answer:
         document["path"] = over_budgets(laws, settings, asked.path)
     document["notes"] = list(laws.notes)
     low, high = laws.budgets
+    if asked.reach and document["budget"] <= 1.01e-3 * low:
+        document["notes"].append(
+            f"the goals are reached at {document['budget']:g}, the smallest budget that was looked at"
+        )
     if not low / 1.01 <= document["budget"] <= high * 1.01:
         document["notes"].append(f"the budget lies outside those fitted ({low:g} to {high:g}): this extrapolates")
     if out is not None:
@@ -295,6 +311,11 @@ def _refuse_contradictions(asked: Asked, laws: Fit) -> None:
     if asked.tail is not None and asked.objective != "robust":
         raise InputError(
             f"--tail means nothing to the objective '{asked.objective}'", "Leave it out, or --objective robust."
+        )
+    if asked.objective == "worst_case" and len({asked.weights.get(name, 1.0) for name in laws.names} - {0}) > 1:
+        raise InputError(
+            "--weights: the objective 'worst_case' is the largest relative loss, to which a weight means nothing but 0",
+            "Give weights of 0 and 1, or another objective.",
         )
     if asked.repetition is not None and asked.available is None:
         raise InputError("a repetition cap needs to know how much there is", "Give --available FILE.")
@@ -340,8 +361,8 @@ def _goals(reach: Mapping[str, float], laws: Fit) -> dict[str, float]:
     found = {}
     for name, goal in reach.items():
         best = laws[name].best
-        if best is not None and not 0 < goal < best:
-            raise InputError(f"--reach: '{name}' is a score below {best:g}, not {goal:g}")
+        if best is not None and not (1 if best > 1 else 0) < goal < best:
+            raise InputError(f"--reach: '{name}' is a score out of {best:g}, not {goal:g}")
         found[name] = goal if best is None else best - goal
     return found
 

@@ -119,7 +119,7 @@ def test_predictions_and_answers_of_scores_are_scores(world, capsys):
     reached = json.loads(capsys.readouterr().out)
     assert reached["scores"]["pet"] == pytest.approx(goal, abs=0.05)
     assert main(["allocate", "--fit", f"{world.folder}/fit.json", "--reach", "pet=120"]) == 1
-    assert "is a score below 100, not 120" in capsys.readouterr().err
+    assert "is a score out of 100, not 120" in capsys.readouterr().err
 
 
 def test_a_loss_given_as_a_score_is_refused(world, said):
@@ -355,6 +355,105 @@ def test_model_sizes_are_not_pooled(world, said):
     for name in NAMES:
         world.right[name] = world.right[name] / np.where(np.arange(len(world)) % 2, 0.8, 1.0)
     assert world.fit("--ignore", "parameters") == 0  # they differ by noise
+
+
+def test_sizes_told_by_words_are_not_pooled_either(world, said):
+    world.left["model"] = ["large" if index % 2 else "small" for index in range(len(world))]
+    world.left["seed"] = np.zeros(len(world))
+    for name in NAMES:
+        world.right[name] = world.right[name] * np.where(np.arange(len(world)) % 2, 0.8, 1.0)
+    assert world.fit("--ignore", "model") == 1
+    assert "differ in 'model', which is left out and changes the losses" in (text := said())
+    assert "--where model=" in text
+    assert world.fit("--where", "model=small") == 0
+    predicted = ["--fit", f"{world.folder}/fit.json", "--mixtures", f"{world.folder}/mixtures.csv"]
+    said()
+    assert main(["predict", *predicted, "--out", f"{world.folder}/p.csv"]) == 0
+    assert "only rows with model = small are predicted" in said()
+    assert len(read_sheet(world.folder / "p.csv", "run").keys) == len(world) // 2
+
+
+def test_thousands_by_blanks_are_numbers_and_a_named_column_is_not_to_be_left_out(world, said):
+    assert world.fit() == 0
+    plain = world.laws()
+    world.left["tokens"] = [f"{round(value):,}".replace(",", "\u00a0") for value in world.total]
+    assert world.fit() == 0
+    close(world.laws(), plain)
+    world.left["tokens"] = ["many"] * len(world)
+    said()
+    assert world.fit() == 1
+    assert "expected a finite number, not 'many'" in (text := said())
+    assert "--ignore" not in text
+    world.left["tokens"] = ["1,000"] * len(world)
+    assert world.fit() == 1
+    assert "Write it without a comma: 1000." in said()
+
+
+def test_scores_out_of_1_and_out_of_100_in_one_column_are_refused(world, said):
+    column = 100 * (1 - 0.4 * world.right["pet"])
+    world.right["pet"] = np.where(np.arange(len(world)) % 2, column, column / 100)
+    assert world.fit("--maximize", "pet") == 1
+    assert "is it out of 1 or out of 100?" in said()
+
+
+def test_two_losses_of_one_domain_are_refused(world, said):
+    world.right["train_loss_ct"] = world.right["ct"] * 0.9
+    assert world.fit() == 1
+    assert "are both losses of 'ct'" in said()
+
+
+def test_options_that_would_mean_nothing_are_refused(world, capsys):
+    world.right["pet"] = 100 * (1 - 0.4 * world.right["pet"])
+    assert world.fit("--maximize", "pet") == 0
+    allocate = ["allocate", "--fit", f"{world.folder}/fit.json"]
+    capsys.readouterr()
+    assert main([*allocate, "--objective", "worst_case", "--weights", "pet=2"]) == 1
+    assert "to which a weight means nothing but 0" in capsys.readouterr().err
+    assert main([*allocate, "--objective", "worst_case", "--weights", "pet=0"]) == 0
+    assert main([*allocate, "--reach", "pet=0.8"]) == 1
+    assert "is a score out of 100, not 0.8" in capsys.readouterr().err
+    assert main([*allocate, "--reach", "ct=50"]) == 0
+    assert "the smallest budget that was looked at" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"PK\x03\x04rest", "is an Excel workbook"),
+        ("run,ct\na,1\n".encode("utf-16-le"), "is not text in UTF-8"),
+        (b",ct\n0,1\n", "pandas writes none with index=False"),
+    ],
+)
+def test_files_of_other_programs_are_named(world, said, data, words):
+    world.write()
+    (world.folder / "losses.csv").write_bytes(data)
+    tables = ["--mixtures", f"{world.folder}/mixtures.csv", "--losses", f"{world.folder}/losses.csv", "--key", "run"]
+    assert main(["fit", *tables, "--out", f"{world.folder}/fit.json"]) == 1
+    assert words in said()
+
+
+def test_what_excel_adds_is_read_past(world):
+    assert world.fit() == 0
+    plain = world.laws()
+    world.write(separator=";")
+    for name in ("mixtures", "losses"):
+        path = world.folder / f"{name}.csv"
+        path.write_text("sep=;\n" + "\n".join(f"{line};" for line in path.read_text().splitlines()) + "\n")
+    tables = ["--mixtures", f"{world.folder}/mixtures.csv", "--losses", f"{world.folder}/losses.csv", "--key", "run"]
+    common = [
+        "--budget",
+        "tokens",
+        "--seed",
+        "seed",
+        "--law",
+        "transfer",
+        "--draws",
+        "0",
+        "--out",
+        f"{world.folder}/fit.json",
+    ]
+    assert main(["fit", *tables, *common]) == 0
+    assert world.laws() == plain
 
 
 @pytest.mark.long

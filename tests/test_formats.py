@@ -317,7 +317,7 @@ def test_pet_becomes_suv_by_its_own_tags(tmp_path, changed, factor):
         ({"DecayCorrection": "NONE"}, "DecayCorrection 'NONE'"),
         ({"Units": "CNTS"}, "without Philips' SUV factor"),
         ({"Units": "PROPCPS"}, "PET in 'PROPCPS'"),
-        ({"RadiopharmaceuticalStartDateTime": "20260102123000"}, "not within the day before its scan"),
+        ({"RadiopharmaceuticalStartDateTime": "20260102123000"}, "does not come shortly before its scan"),
         ({"SeriesTime": None, "AcquisitionTime": None}, "without SeriesTime"),
     ],
 )
@@ -406,19 +406,59 @@ def test_a_subject_may_be_named_by_the_path(hospital):
     ]
 
 
-def test_patients_that_share_a_folder_are_numbered(tmp_path):
-    for number in (1, 2, 3):
-        write_series(
-            tmp_path / "all",
-            field(number),
-            np.eye(4),
-            uid=f"7.{number}",
-            patient=f"S{number % 2}",
-            names=f"{number}-{{}}.dcm",
-        )
-    subjects = [item.subject for item in found(tmp_path)]
-    assert len(set(subjects)) == 2
-    assert sorted(subjects)[0] == "all-1"
+def test_names_of_patients_depend_neither_on_others_nor_on_where_the_data_are(tmp_path):
+    def patient(root, number, who):
+        names = f"{number}-{{}}.dcm"
+        write_series(root / "all", field(number), np.eye(4), uid=f"7.{number}", patient=who, names=names)
+
+    for number, who in ((1, "A"), (2, "B"), (3, "A")):
+        patient(tmp_path / "one", number, who)
+    write_series(tmp_path / "one" / "x" / "ct", field(4), np.eye(4), uid="8.1", patient="C")
+    write_series(tmp_path / "one" / "y" / "ct", field(5), np.eye(4), uid="8.2", patient="C")
+    before = {item.portable: item.subject for item in found(tmp_path / "one")}
+    assert len(set(before.values())) == 3
+    shutil.copytree(tmp_path / "one", tmp_path / "zebra")
+    assert {item.portable: item.subject for item in found(tmp_path / "zebra")} == before
+    patient(tmp_path / "zebra", 6, "0 first of all")
+    after = {item.portable: item.subject for item in found(tmp_path / "zebra")}
+    assert {path: after[path] for path in before} == before
+    assert not any("zebra" in name for name in after.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda folder: [edit(path, ImageType=["PRIMARY", "LOCALIZER"]) for path in folder.iterdir()],
+            "a localizer",
+        ),
+        (lambda folder: shutil.copy(folder / "s3.dcm", folder / "copy.dcm"), "1 slices are there twice"),
+    ],
+)
+def test_localizers_and_copies_are_named(tmp_path, change, words):
+    folder = write_series(tmp_path / "a", field(1), np.diag([1.0, 1.0, 3.0, 1.0]))
+    change(folder)
+    assert words in inspect(folder, CT)["problem"]
+
+
+def test_a_long_lived_nuclide_needs_the_day_of_its_injection(tmp_path):
+    zirconium = 78.4 * 3600
+    _, folder = pet(tmp_path / "a", RadionuclideHalfLife=zirconium)
+    assert "the day of the injection is not known" in inspect(folder, PET)["problem"]
+    values, folder = pet(
+        tmp_path / "b", RadionuclideHalfLife=zirconium, RadiopharmaceuticalStartDateTime="20251230120000"
+    )
+    factor = 70e3 / (350e6 * 2 ** (-72 * 3600 / zirconium))
+    assert read_scan(folder).image.max() == pytest.approx(values.max() * 2.5 * factor, rel=1e-4)
+
+
+def test_times_that_cannot_be_are_named_and_no_factor_is_asked_for(tmp_path):
+    _, folder = pet(tmp_path / "a", RadiopharmaceuticalStartTime="133000")
+    assert "RadiopharmaceuticalStartTime and SeriesTime" in inspect(folder, PET)["problem"]
+    _, folder = pet(tmp_path / "b", RadionuclideTotalDose=350e3)
+    problem = inspect(folder, PET)["problem"]
+    assert "those tags are wrong" in problem
+    assert "intensity.factors" not in problem
 
 
 def test_a_folder_of_several_series_needs_one_to_be_named(hospital):

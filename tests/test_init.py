@@ -271,3 +271,27 @@ def test_init_says_what_it_keeps_and_replaces_nothing(tmp_path):
         file.write("/demo/\n")
     mixlang("init", "work/demo", cwd=tmp_path)  # what git ignores lies outside
     assert (tmp_path / "work" / "demo" / ".git").is_dir()
+
+
+def test_a_starting_spec_leaves_out_only_what_its_domain_has(tmp_path):
+    """Label maps beside one modality only, and files that no pattern tells apart."""
+    rng = np.random.default_rng(0)
+
+    def scan(name, low, high):
+        values = rng.uniform(low, high, (12, 12, 12)).astype(np.float32)
+        values[:3] = low
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "F" / name)
+
+    (tmp_path / "F").mkdir()
+    for number in range(4):
+        scan(f"sub0{number}_ct.nii.gz", -1000, 300)
+        scan(f"sub0{number}_{'T1' if number % 2 else 'T2'}.nii.gz", 0, 900)
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones((12, 12, 12), np.uint8), np.eye(4)), tmp_path / "F" / "sub03_ct_seg.nii.gz"
+    )
+    mixlang("init", "ws", "--from", "F", cwd=tmp_path)
+    done = mixlang("check", "specs/study.yaml", cwd=tmp_path / "ws", check=False)
+    assert "MX0309" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "ws" / "specs" / "study.yaml").read_text()
+    assert text.count("_seg.nii") >= 1

@@ -15,7 +15,7 @@ from mixlang.errors import InputError
 from mixlang.laws.direction import refuse_rising
 from mixlang.laws.pooled import refuse_pooled
 from mixlang.laws.roles import Columns, domains_of, losses_in, owner, refuse_open_roles
-from mixlang.laws.sheet import Sheet, number, read_rows, read_sheet
+from mixlang.laws.sheet import Sheet, number, quoted, read_rows, read_sheet
 from mixlang.laws.table import LossTable
 from mixlang.names import meant, meant_or_known
 
@@ -77,7 +77,7 @@ def _rows(path: Path, columns: Columns) -> Sheet:
 def _mixtures(sheet: Sheet, domains: tuple[str, ...], columns: Columns, given: float) -> Mixtures:
     values = np.stack([sheet.numbers(name) for name in domains], axis=1)
     total = values.sum(axis=1)
-    budgets = sheet.numbers(columns.budget) if columns.budget else np.full(len(total), float(given))
+    budgets = sheet.numbers(columns.budget, asked=True) if columns.budget else np.full(len(total), float(given))
     for line, value in zip(sheet.lines, budgets.tolist(), strict=True):
         if value <= 0:
             raise InputError(f"{sheet.path}:{line}: column '{columns.budget}': a budget is above 0, not {value:g}")
@@ -213,7 +213,7 @@ def _losses(sheet: Sheet, name: str, score: bool) -> tuple[Floats, float | None]
     """
     values = sheet.numbers(name, holes=True)
     if not np.isfinite(values).any():
-        raise InputError(f"{sheet.path}:1: column '{name}' has no value", f"Leave it out with --ignore {name}.")
+        raise InputError(f"{sheet.path}:1: column '{name}' has no value", f"Leave it out with --ignore {quoted(name)}.")
     best = None
     if score:
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -223,6 +223,12 @@ def _losses(sheet: Sheet, name: str, score: bool) -> tuple[Floats, float | None]
                 f"{sheet.place(row, name)}: a score is between 0 and 1 or between 0 and 100, not {values[row]:g}"
             )
         best = 1.0 if high <= 1 else 100.0
+        if best > 1 and 0 < low <= 1:
+            row = int(np.nanargmin(values))
+            raise InputError(
+                f"{sheet.place(row, name)}: a score of {low:g} beside one of {high:g}: is it out of 1 or out of 100?",
+                "Write all scores in one way.",
+            )
         values = best - values
     for row in np.flatnonzero(values <= 0):
         if score:
@@ -232,13 +238,13 @@ def _losses(sheet: Sheet, name: str, score: bool) -> tuple[Floats, float | None]
             )
         raise InputError(
             f"{sheet.place(row, name)}: a loss is above 0, not {values[row]:g}",
-            f"Laws are of losses, where less is better. If it is a score: --maximize {name}.",
+            f"Laws are of losses, where less is better. If it is a score: --maximize {quoted(name)}.",
         )
     return values, best
 
 
 def _seeds(sheet: Sheet, name: str) -> NDArray[np.int64]:
-    column = sheet.numbers(name)
+    column = sheet.numbers(name, asked=True)
     for row in np.flatnonzero(column != np.round(column)):
         raise InputError(f"{sheet.path}:{sheet.lines[row]}: column '{name}': a seed is a whole number")
     return column.astype(np.int64)
@@ -293,8 +299,9 @@ def read_available(path: Path, domains: Sequence[str]) -> dict[str, dict[str, fl
         InputError: a missing, unknown or repeated domain, or an amount below 0.
     """
     rows, separator = read_rows(path)
-    if not rows or rows[0][1] != ["domain", "amount"]:
-        raise InputError(f"{path}:1: expected the columns domain,amount")
+    if not rows or [name.casefold() for name in rows[0][1]] != ["domain", "amount"]:
+        there = ", ".join(rows[0][1][:8]) if rows else "nothing"
+        raise InputError(f"{path}:1: expected the columns domain,amount; there is {there}")
     found: dict[str, dict[str, float]] = {}
     for line, row in rows[1:]:
         if len(row) != 2:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.errors import InputError
+from mixlang.laws.sheet import quoted
 from mixlang.laws.table import LossTable
 
 Floats = NDArray[np.float64]
@@ -70,12 +71,13 @@ def _refuse(table: LossTable, loss: int, name: str) -> None:
     grows = [*(["the budget"] if np.ptp(table.totals) > 1e-6 else [])]
     own = table.own(loss)
     grows += [] if own is None else [f"the share of its own domain {table.domains[own]}"]
+    shown = quoted(name)
     if table.best(loss) is not None:
         raise InputError(
             f"'{name}', given as a score, falls with {' and '.join(grows)}: less of it seems to be better",
-            f"If it is a loss, take it out of --maximize {name}; if it falls indeed, leave it out with --ignore {name}.",
+            f"If it is a loss, take it out of --maximize {shown}; if it falls indeed, leave it out with --ignore {shown}.",
         )
     raise InputError(
         f"'{name}' rises with {' and '.join(grows)}: more of it seems to be better, and laws are of losses",
-        f"If it is a score, say so with --maximize {name}; if it rises indeed, leave it out with --ignore {name}.",
+        f"If it is a score, say so with --maximize {shown}; if it rises indeed, leave it out with --ignore {shown}.",
     )

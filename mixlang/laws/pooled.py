@@ -19,7 +19,7 @@ _SURE = 4.0
 
 
 def refuse_pooled(sheet: Sheet, amounts: Floats, losses: Floats, columns: Columns) -> None:
-    """Refuse a numeric column left out by whose value runs of one mixture, budget and seed differ in the same direction.
+    """Refuse a column left out by whose value runs of one mixture, budget and seed differ in the same direction.
 
     Args:
         sheet: the mixtures; amounts: shape (rows, domains); losses: shape (rows, losses), NaN where there is none.
@@ -30,9 +30,9 @@ def refuse_pooled(sheet: Sheet, amounts: Floats, losses: Floats, columns: Column
     seeds = sheet.numbers(columns.seed) if columns.seed else np.zeros(len(amounts))
     points = np.unique(np.column_stack([amounts, seeds]), axis=0, return_inverse=True)[1].reshape(-1)
     for name in columns.ignored:
-        if name not in sheet.columns or not _has_numbers(sheet, name):
+        if name not in sheet.columns:
             continue
-        values = np.nan_to_num(sheet.numbers(name, holes=True), nan=-1.0)
+        values = np.array(sheet.text(name))
         kinds = np.unique(values)
         if not 2 <= len(kinds) <= len(values) // _LEAST:
             continue
@@ -50,16 +50,8 @@ def refuse_pooled(sheet: Sheet, amounts: Floats, losses: Floats, columns: Column
             )
 
 
-def _has_numbers(sheet: Sheet, name: str) -> bool:
-    try:
-        sheet.numbers(name, holes=True)
-    except InputError:
-        return False
-    return True
-
-
-def _pairs(points: NDArray[np.int64], values: Floats, kinds: Floats) -> NDArray[np.int64]:
-    """Rows of one point with two values of a column, the smaller value first, shape (pairs, 2)."""
+def _pairs(points: NDArray[np.int64], values: NDArray[np.str_], kinds: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Rows of one point with two values of a column, always in the same order, shape (pairs, 2)."""
     first, second = (
         {int(points[row]): int(row) for row in np.flatnonzero(values == kind)[::-1]} for kind in (kinds[0], kinds[-1])
     )

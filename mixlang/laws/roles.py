@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.errors import InputError
-from mixlang.laws.sheet import Sheet
+from mixlang.laws.sheet import Sheet, quoted
 from mixlang.names import Unit
 
 Floats = NDArray[np.float64]
@@ -32,7 +32,7 @@ _SCORE = frozenset(
      "sensitivity", "specificity", "psnr", "ssim"}
 )  # fmt: skip
 _AROUND = _LOSS | {
-    "val", "valid", "validation", "eval", "evaluation", "test", "heldout", "metric", "metrics",
+    "train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "heldout", "metric", "metrics",
 }  # fmt: skip
 """Words around a domain's name in that of its loss."""
 
@@ -148,7 +148,7 @@ def _refuse_negative(sheet: Sheet, names: Sequence[str], values: Floats) -> None
         row, at = negative[0]
         raise InputError(
             f"{sheet.path}:{sheet.lines[row]}: column '{names[at]}': a share is not below 0, as {values[row, at]:g} is",
-            f"If it is no domain, leave it out with --ignore {names[at]}.",
+            f"If it is no domain, leave it out with --ignore {quoted(names[at])}.",
         )
 
 
@@ -173,6 +173,8 @@ def _refuse_strangers(sheet: Sheet, names: Sequence[str], values: Floats, column
     if outside and rest and np.abs(values[:, rest].sum(axis=1) - 1).max() <= _TOLERATED:
         hint = f"Leave out what is no domain: --ignore {','.join(outside)}."
         raise InputError(f"{says}; without {', '.join(outside)} they do", hint)
+    if columns.unit == "percent" and np.abs(100 * total - 1).max() <= _TOLERATED:
+        raise InputError(says, "They are parts of 1, not percentages: leave --shares percent out.")
     if columns.unit == "fractions" and np.abs(total - 100).max() <= 100 * _TOLERATED:
         raise InputError(f"{says}", "If they are percentages, say so: --shares percent.")
     raise InputError(
@@ -183,7 +185,7 @@ def _refuse_strangers(sheet: Sheet, names: Sequence[str], values: Floats, column
 
 
 def _decide(name: str) -> str:
-    return f"Leave it out with --ignore {name}, or say that it belongs with --keep {name}."
+    return f"Leave it out with --ignore {quoted(name)}, or say that it belongs with --keep {quoted(name)}."
 
 
 def losses_in(sheet: Sheet, columns: Columns) -> tuple[str, ...]:
@@ -214,7 +216,7 @@ def refuse_open_roles(
         if is_named_a_score(name):
             raise InputError(
                 f"{sheet.path}:1: column '{name}' is named as a score, where more is better; laws are of losses",
-                f"Say so with --maximize {name}, or that it is a loss with --keep {name}.",
+                f"Say so with --maximize {quoted(name)}, or that it is a loss with --keep {quoted(name)}.",
             )
         if owners[name] is not None or is_named_a_loss(name):
             continue

@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,9 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 _MOST_CELLS = 50_000_000
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _SUFFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_SPACED = re.compile(r"[+-]?[0-9]{1,3}(?:[ '\u00a0\u2009\u202f][0-9]{3})+")
+"""Thousands apart by blanks or apostrophes, which can be read in one way."""
+
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?) ?([kKMGB]?)")
 _COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")
 _POINT = re.compile(r"[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?")
@@ -63,11 +67,12 @@ class Sheet:
         at = self.columns.index(name)
         return [row[at] for row in self.cells]
 
-    def numbers(self, name: str, holes: bool = False) -> Floats:
+    def numbers(self, name: str, holes: bool = False, asked: bool = False) -> Floats:
         """One column as numbers, shape (rows,).
 
         Args:
             holes: whether a cell may say that there is no value, which becomes NaN.
+            asked: whether the user names the column, so that leaving it out is no way out.
 
         Raises:
             InputError: a cell that is no finite number, with its place; a column of text.
@@ -78,10 +83,10 @@ class Sheet:
             missing = texts[index].lower() in MISSING
             if holes and missing:
                 continue
-            if not np.isfinite(values).any() and not missing and not _hint(texts[index]):
+            if not np.isfinite(values).any() and not missing and not asked and not _hint(texts[index]):
                 raise InputError(
                     f"{self.path}:1: column '{name}' holds text, such as '{texts[index][:40]}'",
-                    f"Leave it out with --ignore {name}.",
+                    f"Leave it out with --ignore {quoted(name)}.",
                 )
             where = f"{self.path}:{self.lines[index]}: column '{name}' ({self.key} = {self.keys[index]})"
             if not texts[index]:
@@ -135,6 +140,8 @@ def number(text: str, comma: bool) -> float:
     Args:
         comma: whether decimals are written with a comma.
     """
+    if _SPACED.fullmatch(text):
+        text = re.sub(r"[^0-9+-]", "", text)
     if comma:
         text = text.replace(",", ".") if text.count(",") <= 1 and "." not in text else ""
     match = _NUMBER.fullmatch(text)
@@ -156,7 +163,9 @@ def read_sheet(path: Path, key: str) -> Sheet:
     header = rows[0][1]
     for index, name in enumerate(header):
         if not name:
-            raise InputError(f"{path}:1: column {index + 1} has no name")
+            raise InputError(
+                f"{path}:1: column {index + 1} has no name", "Name it; pandas writes none with index=False."
+            )
         if name in header[:index]:
             raise InputError(f"{path}:1: there are two columns '{name}'", "Names tell columns apart; rename one.")
     if key not in header:
@@ -189,12 +198,21 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if data.startswith(b"PK"):
+        raise InputError(f"{path} is an Excel workbook, not a CSV file", "Export the sheet as CSV (UTF-8).")
     try:
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text in UTF-8", "Export it as CSV (UTF-8).") from error
-    separator = _separator(text)
-    return [row for row in _numbered(text, path, separator) if any(row[1])], separator
+    if "\0" in text.split("\n")[0]:
+        raise InputError(f"{path} is not text in UTF-8", "Export it as CSV (UTF-8).")
+    declared = re.match(r"sep=([,;\t])\r?\n", text)  # as Excel writes it
+    separator = declared[1] if declared else _separator(text)
+    rows = [row for row in _numbered(text, path, separator) if any(row[1])]
+    rows = rows[1:] if declared else rows
+    while rows and all(len(row) > 1 and not row[-1] for _, row in rows):  # separators at the ends of lines
+        rows = [(line, row[:-1]) for line, row in rows]
+    return rows, separator
 
 
 def _separator(text: str) -> str:
@@ -256,8 +274,15 @@ def _decimal_commas(path: Path, columns: Sequence[str], lines: Sequence[int], ce
     return True
 
 
+def quoted(name: str) -> str:
+    """A column's name as it is typed in a shell."""
+    return shlex.quote(name)
+
+
 def _hint(cell: str) -> str:
     """What to do about a cell that is nearly a number; empty where it is none."""
-    if _COMMA.fullmatch(cell) or _THOUSANDS.fullmatch(cell):
+    if _THOUSANDS.fullmatch(cell):
+        return f"Write it without a comma: {cell.replace(',', '')}."
+    if _COMMA.fullmatch(cell):
         return "A number has no comma where commas separate the columns; write 0.5."
     return "Write numbers without a percent sign." if math.isfinite(number(cell.removesuffix("%"), False)) else ""

@@ -6,7 +6,6 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mixlang.documents import ScannedVolume
 from mixlang.errors import InputError
@@ -101,7 +100,7 @@ def dominated(loaded: LoadedSpec, manifest: DataManifest, seen: str = "") -> lis
     return found
 
 
-def _named(volume: VolumeRecord) -> dict[str, Any]:
+def _named(volume: VolumeRecord) -> ScannedVolume:
     return {"subject": volume.subject, "site": volume.site}
 
 

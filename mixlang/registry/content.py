@@ -8,8 +8,11 @@ from mixlang.documents import Verification, Verified
 from mixlang.files import digest
 from mixlang.verify import headline
 
+Facts = dict[str, Any]
+"""Part of what mixture.yaml holds."""
 
-def content_of(core: dict[str, Any], laws: Any, losses: str, problem: Any) -> str:
+
+def content_of(core: Facts, laws: Any, losses: str, problem: Any) -> str:
     """The hash of what a version says, whatever its number and date: equal hashes are one result."""
     return digest({"core": core, "laws": laws, "losses": losses, "problem": problem})
 
@@ -39,8 +42,8 @@ def summary(verification: Verification) -> Verified | None:
     }
 
 
-def _measured(verification: Verification) -> dict[str, Any]:
-    def changes(key: str) -> dict[str, Any]:
+def _measured(verification: Verification) -> Facts:
+    def changes(key: str) -> Facts:
         return {
             budget: {baseline: _rounded(found["overall"], digits) for baseline, found in baselines.items()}
             for budget, baselines in verification[key].items()
@@ -55,5 +58,5 @@ def _measured(verification: Verification) -> dict[str, Any]:
     }
 
 
-def _rounded(interval: Any, digits: int = 4) -> dict[str, Any]:
+def _rounded(interval: Any, digits: int = 4) -> Facts:
     return {key: None if value is None else round(value, digits) for key, value in interval.items()}

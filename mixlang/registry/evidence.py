@@ -216,7 +216,7 @@ def _rivals(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
 
 def _held_out(verification: Verification) -> dict[str, Any]:
     """The held-out runs, and how well their losses were predicted where the laws say anything."""
-    known: Scores | dict[str, Any] = {}
+    known: Scores | dict[str, None] = {}
     if verification["runs"]:
         known = verification["agreement"].get("supported") or verification["agreement"]["pooled"]
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mixlang.documents import ModelSizes, Preprocessing
 from mixlang.spec.quantities import exact_bytes
 from mixlang.spec.schema import Domain, Model, Spec
 
@@ -44,14 +45,14 @@ _INTENSITY: dict[str, dict[str, Any]] = {
 _BIDS_SUFFIX = {"ct": ["ct"], "mri": ["T1w", "T2w", "T2starw", "PDw", "FLAIR"], "pet": ["pet"]}
 
 
-def resolve_model(model: Model) -> dict[str, Any]:
+def resolve_model(model: Model) -> ModelSizes:
     """The sizes a model section stands for; `arch` is dropped, since the sizes say it all."""
     sizes = dict(_ARCH[model.arch])
     sizes.update({name: value for name in sizes if (value := getattr(model, name)) is not None})
     return {"patch": model.patch, "mask_ratio": model.mask_ratio, **sizes}
 
 
-def resolve_intensity(domain: Domain) -> dict[str, Any]:
+def resolve_intensity(domain: Domain) -> Preprocessing:
     """Unit and clip range of a domain, from its modality where the spec is silent."""
     preset = _INTENSITY[domain.modality]
     given = domain.intensity

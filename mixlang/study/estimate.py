@@ -150,9 +150,7 @@ def refuse_over_limits(
         raise SpecError(problems)
 
 
-def _so_far(
-    workspace: Workspace, study: Study, spec: Spec, plan: Plan
-) -> tuple[dict[str, dict[str, Any]], dict[str, Work]]:
+def _so_far(workspace: Workspace, study: Study, spec: Spec, plan: Plan) -> tuple[dict[str, RunResult], dict[str, Work]]:
     """Results by run key, and the runs of a study by kind."""
     held_out = held_out_runs(study, plan)
     done = results_of(workspace, study, [*plan.runs, *(held_out or [])])

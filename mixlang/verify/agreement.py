@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixlang.documents import Agreement, HeldOutRow, Scores
+from mixlang.documents import Agreement, DomainScores, HeldOutRow, Scores
 from mixlang.laws import Fit
 
 Floats = NDArray[np.float64]
@@ -54,7 +54,7 @@ def agreement(runs: Sequence[HeldOutRow], laws: Fit) -> Agreement:
             found |= _components(np.log(measured[rows, index]), groups[rows])
         return found
 
-    domains: dict[str, Any] = {}
+    domains: dict[str, DomainScores] = {}
     for index, name in enumerate(names):
         domains[name] = of_domain(slice(None), index)
         domains[name]["supported"] = of_domain(supported[:, index], index)

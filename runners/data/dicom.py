@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,6 +229,8 @@ def _slices(series: Series, headers: bool = False) -> list[Any]:
     """The data sets of a series in order along their normal."""
     pydicom = _pydicom()
     slices = [pydicom.dcmread(file, stop_before_pixels=headers) for file in series.files]
+    if "LOCALIZER" in str(slices[0].get("ImageType", "")).upper():
+        raise Unusable("a localizer (ImageType)")
     if len(slices) == 1 and int(slices[0].get("NumberOfFrames", 1) or 1) > 1:
         raise Unusable("a multi-frame DICOM file; convert it first, such as with dcm2niix")
     for one in slices:
@@ -282,6 +285,9 @@ def _step(slices: Sequence[Any], normal: NDArray[np.float64]) -> NDArray[np.floa
     steps = np.diff(along)
     if steps.min() < _SAME:
         count = int((steps < _SAME).sum())
+        names = [str(one.get("SOPInstanceUID", place)) for place, one in enumerate(slices)]
+        if len(set(names)) < len(names):
+            raise Unusable(f"{len(names) - len(set(names))} slices are there twice: copies of files in one folder")
         raise Unusable(
             f"{count} slices at the place of another: several volumes in one series, such as phases or echoes"
         )
@@ -320,19 +326,19 @@ def subjects_of(found: Sequence[Series], root: Path) -> dict[Path, str]:
     """A subject for each series: all of one PatientID in one, named by folders, so that no tag of a patient is written.
 
     Series without a PatientID are one patient a folder. A patient is named by the folder that all their series are below,
-    relative to `root`, with a number where several patients share it.
+    relative to `root`; where that is `root` itself, or others' too, by the path of the first of their series, so that no
+    name depends on other patients or on where the data are.
     """
     members: dict[str, list[Path]] = {}
     for series in found:
         members.setdefault(series.patient or f"folder {series.path.parent}", []).append(series.path)
     places = {patient: _common(paths, root) for patient, paths in members.items()}
+    shared = Counter(places.values())
     named: dict[Path, str] = {}
-    for patient, paths in sorted(members.items(), key=lambda item: min(item[1])):
-        sharing = sorted(
-            (other for other in places if places[other] == places[patient]), key=lambda one: min(members[one])
-        )
-        number = f"-{sharing.index(patient) + 1}" if len(sharing) > 1 else ""
-        named |= dict.fromkeys(paths, f"{places[patient] or root.name}{number}")
+    for patient, paths in members.items():
+        place = places[patient]
+        alone = place and shared[place] == 1
+        named |= dict.fromkeys(paths, place if alone else min(paths).relative_to(root).as_posix())
     return named
 
 

@@ -34,8 +34,15 @@ _SAMPLED = 32
 """Headers read of each domain for its grid."""
 
 _LEAST_SUBJECTS = 3
+_NAMED_ONE_BY_ONE = 50
+"""Files that a source may leave out one by one, where no pattern tells them from those it takes."""
+
 _NAMES = 10
 """File names of each domain that are shown with their subjects."""
+
+
+SourceSection = dict[str, Any]
+"""The source of a domain, as a spec writes it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class FoundDomain:
 
     name: str
     modality: str
-    source: dict[str, Any]
+    source: SourceSection
     evidence: str
     volumes: int
     subjects: int
@@ -130,7 +137,7 @@ def look_at(data: Path) -> Discovery:
     return Discovery(root, kind, tuple(found), tuple(left_out))
 
 
-Proposal = tuple[str, str, dict[str, Any], str]
+Proposal = tuple[str, str, SourceSection, str]
 """Name, modality, source section, evidence."""
 
 
@@ -232,7 +239,7 @@ def _nnunet(folder: Path, place: str, name: str) -> list[Proposal]:
     short = re.sub(r"^(Dataset|Task)\d+_", "", name)
     proposals = []
     for index, channel in named:
-        source: dict[str, Any] = {"nnunet": place}
+        source: SourceSection = {"nnunet": place}
         if len(named) > 1:
             source["channel"] = index
         modality = modality_of([channel])
@@ -320,21 +327,26 @@ def _folder(root: Path) -> list[Proposal]:
         named = {top: (modality, inner, why) for top, inner in tops.items()}
     proposals = []
     for name, (modality, members, why) in sorted(named.items()):
-        pattern = glob_for(root, members, files)
+        pattern, others = glob_for(root, members, files), []
         if pattern is None:
-            shown = ", ".join(path.name for path in members[:3])
-            others = ", ".join(path.name for path in files if path not in members[:3])[:120]
-            raise InputError(
-                f"no file name pattern tells the {len(members)} {modality} files of {root} ({shown}, ...) from the "
-                f"others ({others}, ...)",
-                "Write a CSV manifest with the columns path, subject and modality, and start from that.",
-            )
-        source: dict[str, Any] = {"nifti": f"${{data_root}}/{pattern}"}
+            pattern = "**/*"
+            others = [path for path in files if path not in set(members)]
+            if len(others) > _NAMED_ONE_BY_ONE:
+                shown, more = (", ".join(path.name for path in some[:3]) for some in (members, others))
+                raise InputError(
+                    f"no file name pattern tells the {len(members)} {modality} files of {root} ({shown}, ...) from the "
+                    f"{len(others)} others ({more}, ...)",
+                    "Write a CSV manifest with the columns path, subject and modality, and start from that.",
+                )
+        source: SourceSection = {"nifti": f"${{data_root}}/{pattern}"}
         subject = subject_pattern(root, members)
         if subject:
             source["subject"] = subject
-        if exclude:
-            source["exclude"] = exclude
+        taken = Locations(root, {"data_root": str(root)}).matches(source["nifti"])
+        left_out = [one for one in exclude if any(path.match(one) for path in taken)]
+        left_out += [f"${{data_root}}/{portable_text(path.relative_to(root).as_posix())}" for path in others]
+        if left_out:
+            source["exclude"] = left_out
         proposals.append((domain_name(name), modality, source, why))
     return proposals
 
@@ -372,7 +384,7 @@ def _by_values(files: list[Path]) -> tuple[str, str]:
     return "mri", f"GUESSED from {shown}; PET would look alike"
 
 
-def _look(name: str, modality: str, source: dict[str, Any], evidence: str, locations: Locations) -> FoundDomain:
+def _look(name: str, modality: str, source: SourceSection, evidence: str, locations: Locations) -> FoundDomain:
     """Count a proposed domain with the pipeline's own finder, and sample its grid."""
     try:
         domain = Domain.model_validate({"modality": modality, "source": source})

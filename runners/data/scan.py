@@ -211,7 +211,10 @@ def inspect(path: Path, settings: Preprocessing) -> Facts:
     if absent is not None:
         image = image[~absent]
         facts["notes"].append(f"{np.mean(absent):.1%} of its voxels are outside the field of view (NaN)")
-    return {**facts, "problem": _problem(image, settings)}
+    problem = _problem(image, settings)
+    if problem and scan.converted:
+        problem = f"{scan.notes[0] if scan.notes else scan.converted}: {problem.split(';')[0]}; those tags are wrong"
+    return {**facts, "problem": problem}
 
 
 def _problem(image: np.ndarray, settings: Preprocessing) -> str:

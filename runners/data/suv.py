@@ -9,8 +9,14 @@ from typing import Any
 from runners.data.unusable import Unusable
 
 _DAY = timedelta(days=1)
-_LONGEST = timedelta(hours=24)
-"""From injection to scan; beyond it the times are wrong."""
+_LONGEST = timedelta(hours=8)
+"""From injection to scan where only the time of day is known of the injection: more, and it may have been another day."""
+
+_LASTING = 12 * 3600.0
+"""Half-life in seconds from which a scan may follow days after the injection, so that its date has to be known."""
+
+_HALF_LIVES = 8
+"""From injection to scan, at most; beyond it too little is left to be seen."""
 
 
 def suv_factor(slices: Sequence[Any]) -> tuple[float, str]:
@@ -42,7 +48,7 @@ def suv_factor(slices: Sequence[Any]) -> tuple[float, str]:
         raise Unusable(
             f"PET with DecayCorrection '{correction or 'missing'}': only START and ADMIN can be converted to SUV"
         )
-    waited = timedelta() if correction == "ADMIN" else _waited(slices, injected)
+    waited = timedelta() if correction == "ADMIN" else _waited(slices, injected, half_life)
     factor = weight * 1000 / (dose * 2 ** (-waited.total_seconds() / half_life))
     return factor, f"SUV = Bq/ml x {factor:.4g}, from the series' own weight, dose and decay"
 
@@ -59,16 +65,22 @@ def _injection(first: Any) -> tuple[float, float, float, Any]:
         (items[0], "RadionuclideHalfLife", 10.0, 1e7),
     ):
         value = _number(place.get(tag))
-        if value is None:
+        if place.get(tag) is None:
             raise Unusable(f"PET in Bq/ml without {tag}: it cannot be converted to SUV")
+        if value is None:
+            raise Unusable(f"PET in Bq/ml whose {tag} is no number: it cannot be converted to SUV")
         if not low <= value <= high:
             raise Unusable(f"PET in Bq/ml whose {tag} is impossible: it cannot be converted to SUV")
         found.append(value)
     return found[0], found[1], found[2], items[0]
 
 
-def _waited(slices: Sequence[Any], injection: Any) -> timedelta:
-    """From injection to the start of the series, or of its first slice where that began before (a series written later)."""
+def _waited(slices: Sequence[Any], injection: Any, half_life: float) -> timedelta:
+    """From injection to the start of the series, or of its first slice where that began before (a series written later).
+
+    Of an injection without its date the time of day is believed for nuclides of hours: it was on the same day, or before
+    midnight.
+    """
     first = slices[0]
     begun = [_time(first.get("SeriesDate"), first.get("SeriesTime"))]
     begun += [_time(one.get("AcquisitionDate"), one.get("AcquisitionTime")) for one in slices]
@@ -76,16 +88,22 @@ def _waited(slices: Sequence[Any], injection: Any) -> timedelta:
     if not known:
         raise Unusable("PET in Bq/ml without SeriesTime: it cannot be converted to SUV")
     start = min(known)
-    injected = _stamp(injection.get("RadiopharmaceuticalStartDateTime"))
-    if injected is None:
-        injected = _time(start.strftime("%Y%m%d"), injection.get("RadiopharmaceuticalStartTime"))
-        if injected is not None and injected > start:
-            injected -= _DAY  # injected before midnight
+    dated = _stamp(injection.get("RadiopharmaceuticalStartDateTime"))
+    injected = dated or _time(start.strftime("%Y%m%d"), injection.get("RadiopharmaceuticalStartTime"))
     if injected is None:
         raise Unusable("PET in Bq/ml without RadiopharmaceuticalStartTime: it cannot be converted to SUV")
-    if not timedelta() <= start - injected <= _LONGEST:
+    if dated is None and half_life > _LASTING:
         raise Unusable(
-            "PET in Bq/ml whose injection is not within the day before its scan: it cannot be converted to SUV"
+            "PET in Bq/ml of a long-lived nuclide without RadiopharmaceuticalStartDateTime: the day of the injection is not "
+            "known, so it cannot be converted to SUV"
+        )
+    if dated is None and injected > start:
+        injected -= _DAY
+    longest = _LONGEST if dated is None else timedelta(seconds=_HALF_LIVES * half_life)
+    if not timedelta() <= start - injected <= longest:
+        raise Unusable(
+            "PET in Bq/ml whose injection does not come shortly before its scan, by RadiopharmaceuticalStartTime and "
+            "SeriesTime: it cannot be converted to SUV"
         )
     return start - injected
 

@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mixlang.console import Progress, duration
-from mixlang.documents import Case, DownstreamSettings, FitCase, FitJob, TaskSettings
+from mixlang.documents import Case, DownstreamSettings, EncoderOf, FitCase, FitJob, TaskSettings
 from mixlang.errors import StageError, disk_full, is_full
 from mixlang.files import digest
 from mixlang.plan.build import Plan
@@ -45,7 +44,7 @@ class Fit:
 
 
 def fits_of(
-    task: TaskSettings, settings: DownstreamSettings, encoders: Mapping[tuple[str, int], dict[str, Any]], plan: Plan
+    task: TaskSettings, settings: DownstreamSettings, encoders: Mapping[tuple[str, int], EncoderOf], plan: Plan
 ) -> list[Fit]:
     """Every fit of a task.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlang.console import Progress, say
-from mixlang.documents import Downstream, DownstreamSettings, TaskResults, TaskSettings, Verification
+from mixlang.documents import Downstream, DownstreamSettings, EncoderOf, TaskResults, TaskSettings, Verification
 from mixlang.errors import InputError, StageError
 from mixlang.files import digest
 from mixlang.hardware import cores
@@ -131,8 +131,8 @@ def _encoder_runs(settings: DownstreamSettings, verification: Verification) -> d
 
 def _encoders(
     settings: DownstreamSettings, plan: Plan, runs: Mapping[tuple[str, int], Run]
-) -> dict[tuple[str, int], dict[str, Any]]:
-    found: dict[tuple[str, int], dict[str, Any]] = {place: {"run": run.key} for place, run in runs.items()}
+) -> dict[tuple[str, int], EncoderOf]:
+    found: dict[tuple[str, int], EncoderOf] = {place: {"run": run.key} for place, run in runs.items()}
     if "scratch" in settings["encoders"]:
         model = plan.training["model"]
         found |= {("scratch", seed): {"model": model, "seed": seed} for seed in range(settings["seeds"])}

@@ -63,7 +63,7 @@ def summarise(task: TaskSettings, settings: DownstreamSettings, fits: Sequence[F
 
 def _scores(
     task: TaskSettings, fits: Sequence[Fit], tested: list[int], seeds: int, weights: Floats, store: Path
-) -> tuple[dict[str, Any], Floats]:
+) -> tuple[Result, Floats]:
     """Every score of one (mode, labels, encoder), and the bootstrap draws of the main one."""
     place = {index: row for row, index in enumerate(tested)}
     tables: dict[str, Floats] = {}
