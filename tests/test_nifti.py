@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from runners.data.intensity import foreground, normalise, strided, without_fill
@@ -98,6 +98,9 @@ def test_a_sheared_grid_is_straightened_as_monai_does(tmp_path):
     st.tuples(*[st.floats(0.5, 4.0)] * 3),
 )
 def test_any_spacing_to_any_other_agrees_with_monai(tmp_path, shape, have, want):
+    # Exactly between two sizes MONAI rounds the size to an even number, we the steps between voxels: docs/data.md.
+    steps = [(size - 1) * one / other for size, one, other in zip(shape, have, want, strict=True)]
+    assume(all(abs(step % 1 - 0.5) > 1e-4 for step in steps))
     path = save(tmp_path / "x.nii", texture(shape), affine_of(np.eye(3), have))
     ours, theirs = to_spacing(read_nifti(path), want), by_monai(path, list(want))
     assert ours.shape == theirs.shape
