@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.scan_fuzz import CT, SHAPE, compared, healthy, resampled
+from benchmarks.scan_fuzz import CT, SHAPE, compared, healthy, resampled, told
 from runners.data.dicom import series_in
 from runners.data.scan import inspect
 from runners.data.tally import kind_of
@@ -163,12 +163,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     SimpleITK.ProcessObject_SetGlobalWarningDisplay(False)
-    tally, wrong = run(arguments.count, arguments.seed)
-    for what, times in sorted(tally.items()):
-        print(f"{times:6} {what}")
-    print("\n".join(wrong[:40]))
-    print(f"{arguments.count} scans, {len(wrong)} wrong")
-    return int(bool(wrong))
+    return told(*run(arguments.count, arguments.seed))
 
 
 if __name__ == "__main__":

@@ -203,10 +203,15 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tally, wrong = run(arguments.count, arguments.seed, Path(folder))
+    return told(tally, wrong)
+
+
+def told(tally: Counter[str], wrong: list[str]) -> int:
+    """Print how often what happened, and what was wrong; 1 where anything was."""
     for what, times in sorted(tally.items()):
         print(f"{times:6} {what}")
     print("\n".join(wrong[:40]))
-    print(f"{arguments.count} files, {len(wrong)} wrong")
+    print(f"{tally.total()} scans, {len(wrong)} wrong")
     return int(bool(wrong))
 
 

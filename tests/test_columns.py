@@ -53,19 +53,12 @@ class World:
 
     def fit(self, *more, out="fit.json", **written):
         self.write(**written)
-        tables = ["--mixtures", f"{self.folder}/mixtures.csv", "--losses", f"{self.folder}/losses.csv", "--key", "run"]
-        common = [
-            "--budget",
-            "tokens",
-            "--seed",
-            "seed",
-            "--law",
-            "transfer",
-            "--draws",
-            "0",
-            "--out",
-            f"{self.folder}/{out}",
-        ]
+        return self.fit_as_written(*more, out=out)
+
+    def fit_as_written(self, *more, out="fit.json"):
+        folder = self.folder
+        tables = ["--mixtures", f"{folder}/mixtures.csv", "--losses", f"{folder}/losses.csv", "--key", "run"]
+        common = f"--budget tokens --seed seed --law transfer --draws 0 --out {folder}/{out}".split()
         return main(["fit", *tables, *common, *more])
 
     def laws(self, out="fit.json"):
@@ -427,8 +420,7 @@ def test_options_that_would_mean_nothing_are_refused(world, capsys):
 def test_files_of_other_programs_are_named(world, said, data, words):
     world.write()
     (world.folder / "losses.csv").write_bytes(data)
-    tables = ["--mixtures", f"{world.folder}/mixtures.csv", "--losses", f"{world.folder}/losses.csv", "--key", "run"]
-    assert main(["fit", *tables, "--out", f"{world.folder}/fit.json"]) == 1
+    assert world.fit_as_written() == 1
     assert words in said()
 
 
@@ -439,20 +431,7 @@ def test_what_excel_adds_is_read_past(world):
     for name in ("mixtures", "losses"):
         path = world.folder / f"{name}.csv"
         path.write_text("sep=;\n" + "\n".join(f"{line};" for line in path.read_text().splitlines()) + "\n")
-    tables = ["--mixtures", f"{world.folder}/mixtures.csv", "--losses", f"{world.folder}/losses.csv", "--key", "run"]
-    common = [
-        "--budget",
-        "tokens",
-        "--seed",
-        "seed",
-        "--law",
-        "transfer",
-        "--draws",
-        "0",
-        "--out",
-        f"{world.folder}/fit.json",
-    ]
-    assert main(["fit", *tables, *common]) == 0
+    assert world.fit_as_written() == 0
     assert world.laws() == plain
 
 

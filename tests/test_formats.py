@@ -241,6 +241,22 @@ def test_a_series_that_is_no_volume_is_refused_by_name(tmp_path, change, words):
     assert "Doe" not in problem
 
 
+def test_a_damaged_slice_at_the_end_does_not_shorten_the_volume(tmp_path):
+    folder = write_series(tmp_path / "a", field(1), np.diag([1.0, 1.0, 3.0, 1.0]))
+    last = folder / "s15.dcm"
+    last.write_bytes(last.read_bytes()[:140])
+    assert inspect(folder, CT)["problem"]
+    (item,) = [one for one in found(tmp_path) if one.path.parent == folder]
+    assert "1 DICOM files of its folder cannot be read" in inspect(item.path, CT)["problem"]
+
+
+def test_other_files_of_a_folder_do_not_hide_its_series(tmp_path):
+    folder = write_series(tmp_path / "a", field(1), np.diag([1.0, 1.0, 3.0, 1.0]))
+    for number in range(12):
+        (folder / f"a{number:02}.jpg").write_bytes(b"picture")
+    assert inspect(folder, CT)["problem"] == ""
+
+
 def edit(path, **tags):
     one = pydicom.dcmread(path)
     for tag, value in tags.items():

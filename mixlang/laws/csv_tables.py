@@ -22,7 +22,7 @@ from mixlang.names import meant, meant_or_known
 Floats = NDArray[np.float64]
 
 _EXACT = 1e-6
-"""Shares that sum to 1 within this are taken as they are; others are renormalised, and that is said."""
+"""Shares that sum to 1 within this are taken as they are; others are renormalised, with a note."""
 
 
 @dataclass(frozen=True)

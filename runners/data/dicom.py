@@ -6,7 +6,6 @@ compared in memory and written nowhere.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -58,6 +57,7 @@ class Series:
         path: folder/series-HASH, which is the name of the volume and no file.
         modality: as DICOM says it: CT, MR, PT and others; patient: a text that is the same for all series of a patient.
         files: in order of their names; described: tags to choose by, as texts.
+        unreadable: DICOM files of the folder whose headers cannot be read; any of them may be a slice of it.
     """
 
     path: Path
@@ -65,6 +65,7 @@ class Series:
     patient: str
     files: tuple[Path, ...]
     described: Mapping[str, str]
+    unreadable: int
 
 
 def is_named_as_dicom(path: Path) -> bool:
@@ -117,7 +118,7 @@ def series_in(folder: Path) -> tuple[Series, ...]:
             if entry.is_file() and not never_a_scan(path) and not looks_like_a_scan(path):
                 stat = entry.stat()
                 seen.append((entry.name, stat.st_size, stat.st_mtime_ns))
-    return _indexed(folder, tuple(sorted(seen))) if any(_begins(folder / name) for name, *_ in seen[:8]) else ()
+    return _indexed(folder, tuple(sorted(seen))) if any(_begins(folder / name) for name, *_ in seen) else ()
 
 
 def series_files(path: Path) -> tuple[Path, ...]:
@@ -185,20 +186,27 @@ def _indexed(folder: Path, seen: tuple[tuple[str, int, int], ...]) -> tuple[Seri
     """The series of a folder, by the names, sizes and times of its files."""
     pydicom = _pydicom()
     members: dict[str, list[tuple[Path, Any]]] = {}
-    tags = ["SeriesInstanceUID", "Modality", "PatientID", "MediaStorageSOPClassUID", *DESCRIBED]
+    unreadable = 0
+    tags = ["SeriesInstanceUID", "Modality", "PatientID", *DESCRIBED]
     for name, *_ in seen:
         if name == "DICOMDIR" or not _begins(folder / name):
             continue
-        with contextlib.suppress(Exception):  # what cannot be read at all is no member of a series
+        try:
             header = pydicom.dcmread(folder / name, stop_before_pixels=True, specific_tags=tags)
-            members.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((folder / name, header))
+        except Exception:  # pydicom raises many kinds on damaged files
+            header = {}
+        uid = str(header.get("SeriesInstanceUID") or "")
+        if uid:
+            members.setdefault(uid, []).append((folder / name, header))
+        else:  # a file cut off within its header is read without complaint
+            unreadable += 1
     found = []
     for uid, items in members.items():
         first = items[0][1]
         described = {tag: _text(first.get(tag)) for tag in DESCRIBED if first.get(tag) is not None}
         place = folder / f"series-{hashlib.sha256(uid.encode()).hexdigest()[:8]}"
         patient, modality = str(first.get("PatientID", "") or "").strip(), str(first.get("Modality", ""))
-        found.append(Series(place, modality, patient, tuple(path for path, _ in items), described))
+        found.append(Series(place, modality, patient, tuple(path for path, _ in items), described, unreadable))
     return tuple(sorted(found, key=lambda series: series.path))
 
 
@@ -228,6 +236,8 @@ def _series(path: Path) -> Series:
 def _slices(series: Series, headers: bool = False) -> list[Any]:
     """The data sets of a series in order along their normal."""
     pydicom = _pydicom()
+    if series.unreadable:
+        raise Unusable(f"{series.unreadable} DICOM files of its folder cannot be read, and may be slices of it")
     slices = [pydicom.dcmread(file, stop_before_pixels=headers) for file in series.files]
     if "LOCALIZER" in str(slices[0].get("ImageType", "")).upper():
         raise Unusable("a localizer (ImageType)")
