@@ -71,7 +71,6 @@ class Training(TypedDict):
     crop: list[int]
     model: ModelSizes
     recipe: Recipe
-    evaluation: EvaluationSettings
 
 
 class Preprocessing(TypedDict):
@@ -245,6 +244,12 @@ class DownstreamSettings(TypedDict):
     pretraining_seeds: NotRequired[int]
 
 
+class EvaluateSettings(TypedDict):
+    """settings/evaluate.json: the tasks whose losses are measured of every run."""
+
+    tasks: dict[str, TaskSettings]
+
+
 # Runs
 
 
@@ -260,13 +265,40 @@ class RunRow(TypedDict):
     mean_losses: NotRequired[ByName]
 
 
-class RunResult(RunRow):
-    """What the store keeps of a run beside its row: where and how long it was trained."""
+class RunResult(TypedDict):
+    """What the store keeps of a finished run: where and how long it was trained; what was measured of it is apart."""
 
+    key: NotRequired[str]
     device: NotRequired[str]
     torch: NotRequired[str]
     seconds: NotRequired[ByName]
+    crops_evaluated: NotRequired[int]
     resumed_at_step: NotRequired[int]
+    curve: NotRequired[list[list[float]]]
+
+
+class Score(TypedDict):
+    """The record of one evaluation of a run.
+
+    `mean_loss`: what predicting each crop's mean would have; a task's loss has none. The rest says how a task's loss came
+    about.
+    """
+
+    loss: float
+    mean_loss: NotRequired[float]
+    classes: NotRequired[ByName]
+    penalty: NotRequired[float]
+    constant: NotRequired[float]
+    seconds: NotRequired[float]
+    device: NotRequired[str]
+
+
+class KnownRun(RunRow):
+    """A run of a study as it is shown: its row, and, where this store has trained it, its times."""
+
+    seconds: NotRequired[ByName]
+    resumed_at_step: NotRequired[int]
+    crops_evaluated: NotRequired[int]
 
 
 class HeldOutRow(RunRow):
@@ -286,11 +318,20 @@ class FailedRun(TypedDict):
 
 
 class RunsTable(TypedDict):
-    """runs.json."""
+    """runs.json; `evaluations`: the content address of each loss's evaluation, which tables of version 1 lack."""
 
     version: int
     domains: list[str]
+    evaluations: NotRequired[dict[str, str]]
     runs: list[RunRow]
+    failed: NotRequired[list[FailedRun]]
+
+
+class Trained(TypedDict):
+    """trained.json: the keys of the probe runs that are trained, and those the table does without."""
+
+    version: int
+    runs: list[str]
     failed: NotRequired[list[FailedRun]]
 
 
@@ -556,6 +597,7 @@ class Verification(TypedDict):
 
     version: int
     domains: list[str]
+    evaluations: NotRequired[dict[str, str]]
     runs: list[HeldOutRow]
     agreement: NotRequired[Agreement]
     published: NotRequired[Improvements]
@@ -736,7 +778,7 @@ class RunStatus(TypedDict):
     """How far a run is; what is not known is left out."""
 
     run: RunRow
-    state: Literal["waiting", "running", "failed", "done"]
+    state: Literal["waiting", "running", "failed", "trained", "done"]
     progress: NotRequired[float]
     loss: NotRequired[float | None]
     samples_per_second: NotRequired[float | None]
@@ -865,6 +907,7 @@ class CheckpointConfig(TypedDict):
 
 
 FORMS: Mapping[str, Any] = {
+    "trained.json": Trained,
     "runs.json": RunsTable,
     "allocation.json": Allocation,
     "verification.json": Verification,
@@ -872,6 +915,7 @@ FORMS: Mapping[str, Any] = {
     "published.json": Published,
     "volumes.json": dict[str, VolumeFacts],
     "settings/prepare.json": PrepareSettings,
+    "settings/evaluate.json": EvaluateSettings,
     "settings/fit.json": FitSettings,
     "settings/allocate.json": AllocateSettings,
     "settings/verify.json": VerifySettings,

@@ -1,19 +1,19 @@
 """The plan: the ordered list of runs, each with a content address, and the settings each later stage depends on.
 
-A function of the resolved spec and the data manifest alone. `plan.json` holds what decides the probe runs and
-nothing else, so that a changed constraint or a changed comment leaves it, and all training, untouched.
+A function of the resolved spec and the data manifest alone. `plan.json` holds what decides the probe runs and what is
+measured of them on each domain, and nothing else, so that a changed constraint or comment leaves it untouched.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mixlang.documents import RunRow, Training, Volume
+from mixlang.documents import EvaluationSettings, RunRow, Training, Volume
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
 from mixlang.plan.data_manifest import DataManifest, VolumeRecord
@@ -28,6 +28,9 @@ from mixlang.spec.schema import Spec
 PREPROCESSING_VERSION = 2
 TRAINING_VERSION = 2
 EVALUATION_VERSION = 2
+
+_FORMER_VERSIONS = [2, 2, 2]
+"""Of preprocessing, training and evaluation when a run's identity still held what is measured of it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Plan:
     """What the sweep needs, and nothing else.
 
     Attributes:
-        training: model sizes, recipe, crop and evaluation settings shared by all runs.
+        training: model sizes, recipe and crop shared by all runs.
+        evaluation: validation crops of each volume, and the seed of their places.
         domains: for each domain, prepared-volume keys: `train` in the order nested subsets take them, `validation`; and
             with `sampling: subject` alone `subjects`, whose each volume of `train` is, numbered from 0.
         volumes: for each prepared-volume key, the file it comes from and how it is preprocessed.
@@ -74,6 +78,7 @@ class Plan:
     """
 
     training: Training
+    evaluation: EvaluationSettings
     domains: dict[str, dict[str, list[Any]]]
     volumes: dict[str, Volume]
     target: int | None
@@ -82,8 +87,9 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON."""
         return {
-            "version": 1,
+            "version": 2,
             "training": self.training,
+            "evaluation": self.evaluation,
             "domains": self.domains,
             "volumes": self.volumes,
             "target": self.target,
@@ -92,17 +98,19 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """Read a plan.json.
+        """Read a plan.json. One of version 1 has the keys of its time: see `former_key`.
 
         Raises:
             InputError: missing, damaged, or of another version.
         """
         value = read_json(path)
         try:
-            if value["version"] != 1:
-                raise InputError(f"{path} is a plan of version {value['version']}; this mixlang reads version 1")
+            if value["version"] not in (1, 2):
+                raise InputError(f"{path} is a plan of version {value['version']}; this mixlang reads versions 1 and 2")
             runs = [Run.from_dict(item) for item in value["runs"]]
-            return cls(value["training"], value["domains"], value["volumes"], value["target"], runs)
+            training = {name: value["training"][name] for name in ("crop", "model", "recipe")}
+            evaluation = value["evaluation"] if value["version"] == 2 else value["training"]["evaluation"]
+            return cls(training, evaluation, value["domains"], value["volumes"], value["target"], runs)
         except (KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error})", "Delete it and run 'mixlang compile SPEC'.") from error
 
@@ -136,26 +144,42 @@ class Plan:
     def run(self, kind: str, amounts: Mapping[str, int], seed: int) -> Run:
         """A run of this plan with its content address, for example one of a mixture to verify.
 
+        The address holds what decides the weights: recipe, model, crop, amounts, the volumes drawn from, seed. What is
+        measured of the run has addresses of its own (`mixlang.plan.evaluations`).
+
         Args:
             kind: what the run is for; not part of its identity.
             amounts: samples by domain name; names that are left out get none.
         """
         named = {name: int(amounts.get(name, 0)) for name in self.domains}
-        budget = sum(named.values())
+        identity = {**self._shared_identity, **self._own_identity(named, seed)}
+        return Run(text_digest(canonical_object(identity)), kind, named, seed)
+
+    def former_key(self, run: Run) -> str:
+        """The address that a run had when it still held the validation volumes of all domains of its plan."""
+        identity = {**self._former_identity, **self._own_identity(run.amounts, run.seed)}
+        return text_digest(canonical_object(identity))
+
+    def _own_identity(self, amounts: Mapping[str, int], seed: int) -> dict[str, str]:
+        budget = sum(amounts.values())
         domains = {
             name: {"amount": amount, "volumes": self._subset_digest(name, budget)}
-            for name, amount in named.items()
+            for name, amount in amounts.items()
             if amount
         }
-        identity = {**self._shared_identity, "seed": canonical_json(seed), "domains": canonical_json(domains)}
-        return Run(text_digest(canonical_object(identity)), kind, named, seed)
+        return {"seed": canonical_json(seed), "domains": canonical_json(domains)}
 
     @cached_property
     def _shared_identity(self) -> dict[str, str]:
         """What is the same in the identity of all runs, as canonical JSON: a plan may have thousands."""
+        shared = {"versions": [PREPROCESSING_VERSION, TRAINING_VERSION], "training": self.training}
+        return {name: canonical_json(value) for name, value in shared.items()}
+
+    @cached_property
+    def _former_identity(self) -> dict[str, str]:
         shared = {
-            "versions": [PREPROCESSING_VERSION, TRAINING_VERSION, EVALUATION_VERSION],
-            "training": self.training,
+            "versions": _FORMER_VERSIONS,
+            "training": {**self.training, "evaluation": self.evaluation},
             "evaluation": {name: digest(data["validation"]) for name, data in self.domains.items()},
         }
         return {name: canonical_json(value) for name, value in shared.items()}
@@ -215,9 +239,10 @@ def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
         crops = sum(volume.crops(spec.volume.spacing, spec.volume.crop) for volume in train)
         available[name] = {"volumes": len(train), "crops": round(crops, 3)}
     match = spec.budgets.target if spec.train.repetition == "match" else None
-    bare = Plan(_training(spec), domains, volumes, match, [])
+    evaluation: EvaluationSettings = {"crops": spec.data.validation_crops, "seed": spec.data.split.seed}
+    bare = Plan(_training(spec), evaluation, domains, volumes, match, [])
     runs = [bare.run(kind, amounts, seed) for kind, amounts in probe_points(spec) for seed in range(spec.budgets.seeds)]
-    plan = Plan(bare.training, domains, volumes, match, list({run.key: run for run in runs}.values()))
+    plan = replace(bare, runs=list({run.key: run for run in runs}.values()))
     settings = _settings(spec, available)
     settings["downstream"] = downstream_settings(spec, manifest, places, validation)
     return Compiled(plan, settings)
@@ -258,7 +283,6 @@ def _training(spec: Spec) -> Training:
         "model": resolve_model(spec.model),
         "crop": spec.volume.crop,
         "recipe": recipe,
-        "evaluation": {"crops": spec.data.validation_crops, "seed": spec.data.split.seed},
     }
 
 
@@ -282,6 +306,7 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
     }
     return {
         "prepare": {"thumbnails": spec.data.thumbnails},
+        "evaluate": {"tasks": {}},
         "fit": {**spec.law.model_dump(mode="json"), "fixed_total": one_cost},
         "allocate": {
             **problem,

@@ -65,13 +65,6 @@ class Reasons:
         self.budgets = {run.budget for run in before.runs}
         self.seeds = {run.seed for run in before.runs}
         self.common = [str(change) for change in differences(before.training, after.training)]
-        self.common += [
-            f"the validation volumes of {name} changed"
-            for name in after.domains
-            if name in before.domains and before.domains[name]["validation"] != after.domains[name]["validation"]
-        ]
-        gone, new = sorted(set(before.domains) - set(after.domains)), sorted(set(after.domains) - set(before.domains))
-        self.common += [f"the domain {name} is gone" for name in gone] + [f"the domain {name} is new" for name in new]
         if before.target != after.target:
             self.common.append(f"repetition: match, target {_shown(before.target)} -> {_shown(after.target)}")
         self.drawn = {name: self._drawn(name) for name in after.domains}
@@ -102,7 +95,7 @@ class Reasons:
         causes = [*self.common, *(self.drawn[name] for name, amount in run.amounts.items() if amount)]
         causes = [cause for cause in dict.fromkeys(causes) if cause]
         if _point(run) in self.points:
-            return "; ".join(causes) or "this version of mixlang trains or evaluates differently"
+            return "; ".join(causes) or "this version of mixlang trains differently"
         if causes:
             return "; ".join(causes)
         if run.seed not in self.seeds:
@@ -145,13 +138,13 @@ class Before:
     files: frozenset[str] | None = None
 
 
-def touched(before: Before, after: Compiled, untrained: int) -> dict[str, str]:
+def touched(before: Before, after: Compiled, untrained: int, unmeasured: int = 0) -> dict[str, str]:
     """For each stage, in order, why it runs again; '' where it does not.
 
     A stage that is named only because an earlier one runs again is spared if that one's results come out the same.
 
     Args:
-        untrained: probe runs whose results are not there yet.
+        untrained: probe runs that are not trained yet; unmeasured: trained ones that lack an evaluation.
     """
     why: dict[str, list[str]] = {stage: [] for stage in STAGES}
     new_plan = before.plan is None or before.plan.as_dict() != after.plan.as_dict()
@@ -169,6 +162,10 @@ def touched(before: Before, after: Compiled, untrained: int) -> dict[str, str]:
         why["sweep"].append(f"{untrained} of {len(after.plan.runs)} probe runs to train")
     elif new_plan:
         why["sweep"].append("other probe runs, all of them trained already")
+    if unmeasured:
+        why["evaluate"].append(f"{unmeasured} trained probe runs to evaluate")
+    elif before.plan is not None and _measured_otherwise(before.plan, after.plan):
+        why["evaluate"].append("other validation crops")
     for name, changes in settings.items():
         if changes and before.settings:
             shown = ", ".join(map(str, changes[:4])) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
@@ -180,6 +177,12 @@ def touched(before: Before, after: Compiled, untrained: int) -> dict[str, str]:
         if first and not why[stage]:
             why[stage].append(f"after {first}")
     return {stage: "; ".join(reasons) for stage, reasons in why.items()}
+
+
+def _measured_otherwise(before: Plan, after: Plan) -> bool:
+    """Whether a domain's loss is measured on other crops."""
+    sides = [{name: data["validation"] for name, data in plan.domains.items()} for plan in (before, after)]
+    return before.evaluation != after.evaluation or sides[0] != sides[1]
 
 
 _FIRST = ("plan", "prepare")

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from mixlang.documents import ModelSizes, Training
 from mixlang.names import published_budgets
-from mixlang.plan.build import Plan
 from mixlang.spec.schema import Spec
 
 _HALF, _SINGLE = 2, 4
@@ -58,11 +57,6 @@ def volume_bytes(shape: Iterable[int], spacing: Iterable[float], wanted: Iterabl
     """Most that a prepared volume takes: all of it at the wanted spacing (mm), float16, before cropping to the patient."""
     voxels = math.prod(math.ceil(size * have / want) for size, have, want in zip(shape, spacing, wanted, strict=True))
     return _HALF * voxels
-
-
-def samples_evaluated(plan: Plan) -> int:
-    """Crops each run is evaluated on."""
-    return plan.training["evaluation"]["crops"] * sum(len(data["validation"]) for data in plan.domains.values())
 
 
 def held_out_work(spec: Spec) -> tuple[int, int]:

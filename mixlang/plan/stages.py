@@ -35,7 +35,7 @@ _RESULTS = (
     "settings/publish.json",
 )
 
-_WITH_SETTINGS = ("prepare", "fit", "allocate", "verify", "downstream", "publish")
+_WITH_SETTINGS = ("prepare", "evaluate", "fit", "allocate", "verify", "downstream", "publish")
 
 STAGES = {
     stage.name: stage
@@ -46,12 +46,18 @@ STAGES = {
             ("plan.json", *(f"settings/{name}.json" for name in _WITH_SETTINGS)),
         ),
         Stage("prepare", ("plan.json", "settings/prepare.json"), ("volumes.json", "statistics.json"), True),
-        Stage("sweep", ("plan.json", "volumes.json"), ("runs.json",)),
+        Stage("sweep", ("plan.json", "volumes.json"), ("trained.json",)),
+        Stage(
+            "evaluate",
+            ("plan.json", "volumes.json", "trained.json", "settings/evaluate.json"),
+            ("runs.json",),
+            True,
+        ),
         Stage("fit", ("runs.json", "settings/fit.json"), ("fit.json",), True),
         Stage("allocate", ("fit.json", "settings/allocate.json"), ("allocation.json",), True),
         Stage(
             "verify",
-            ("plan.json", "fit.json", "allocation.json", "settings/verify.json"),
+            ("plan.json", "fit.json", "allocation.json", "settings/evaluate.json", "settings/verify.json"),
             ("verification.json",),
             True,
         ),

@@ -18,6 +18,12 @@ from mixlang.plan.split import order_key
 from mixlang.spec.positions import Path_
 from mixlang.spec.schema import Spec, Task
 
+TASK_LOSS_VERSION = 1
+"""Raised when a frozen probe would give another loss."""
+
+MOST_TILES = 8
+"""Tiles of a volume that a frozen probe sees, at most."""
+
 LABEL_VERSION = 1
 """Raised when the same label map would be prepared otherwise."""
 

@@ -183,9 +183,10 @@ def _measurements(mixture: Mixture, check: Check) -> None:
     rows = {(str(run["budget_asked"]), run["mixture"], run["seed"]): run["losses"] for run in verification["runs"]}
     solved = read_json(mixture.folder / "certificate.json")["holdout"]
     for budget, subject, rivals in subjects(verification):
-        objective = Objective.of(list(mixture.shares), solved[str(budget)])
+        names = list(solved[str(budget)]["measure"]["weights"])
+        objective = Objective.of(names, solved[str(budget)])
         values = {
-            key[1:]: objective.value(np.array([losses[name] for name in mixture.shares]))
+            key[1:]: objective.value(np.array([losses[name] for name in names]))
             for key, losses in rows.items()
             if key[0] == str(budget)
         }
@@ -212,16 +213,18 @@ def _other_shares(mixture: Mixture, verification: Verification, costs: dict[str,
 
 
 def read_losses(mixture: Mixture) -> list[RunRow]:
-    """The rows of losses.csv: `key`, `kind`, `seed`, and by domain `amounts` and `losses`."""
+    """The rows of losses.csv: `key`, `kind`, `seed`, by domain `amounts` and by name `losses`."""
     with (mixture.folder / "losses.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    names = [column.removeprefix("loss_") for column in reader.fieldnames or () if column.startswith("loss_")]
     return [
         {
             "key": row["key"],
             "kind": row["kind"],
             "seed": int(row["seed"]),
             "amounts": {name: int(row[f"samples_{name}"]) for name in mixture.shares},
-            "losses": {name: float(row[f"loss_{name}"]) for name in mixture.shares},
+            "losses": {name: float(row[f"loss_{name}"]) for name in names},
         }
         for row in rows
     ]

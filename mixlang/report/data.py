@@ -71,7 +71,7 @@ def describe_data(
 def _sides(results: Results) -> list[str]:
     """How many volumes and subjects each domain is trained on, and how many its loss is measured on."""
     plan = results.read("plan.json")
-    crops = plan["training"]["evaluation"]["crops"]
+    crops = plan["evaluation"]["crops"]
     rows, few = [], []
     for name in results.domains:
         subjects = {item["content"]: item["subject"] for item in results.data[name]["volumes"]}

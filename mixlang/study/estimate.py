@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-from mixlang.documents import RunResult
 from mixlang.errors import StageError
 from mixlang.plan.build import Plan, Run
-from mixlang.plan.cost import checkpoint_bytes, held_out_work, samples_evaluated, volume_bytes
+from mixlang.plan.cost import checkpoint_bytes, held_out_work, volume_bytes
 from mixlang.plan.data_manifest import DataManifest
+from mixlang.plan.evaluations import crops_of, evaluations_of, read_evaluations
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError
 from mixlang.spec.quantities import show_bytes
 from mixlang.spec.schema import Limits, Spec
 from mixlang.study.held_out import held_out_runs
-from mixlang.study.status import results_of
+from mixlang.study.known import Progress, known_scores, progress_of, trained_keys
 from mixlang.study.workspace import Study, Workspace
 from runners.data.volumes import volume_path
 from runners.execute.calibrate import Speed, calibrate
 from runners.execute.disk_room import require_room
+from runners.execute.store import RunStore
 
 
 @dataclass(frozen=True)
 class Work:
-    """Runs of one kind: how many, how many of them are done, their samples, and those that are left to train.
+    """Runs of one kind: how many, how far they are, and what is left.
 
     A run that branches off another trains only what it does not share with it. Of runs that are not `known` before an
     allocation is solved, these are the most there can be, all of them to do.
+
+    Attributes:
+        done: runs whose losses are all known.
+        evaluate: of the others, those whose weights are there; only evaluations are left of them.
+        again: those that were trained, lack an evaluation, and whose weights are gone.
+        train: those to train, `again` included.
+        samples: of all; samples_left: to train.
+        crops_left: to measure.
     """
 
     runs: int
@@ -35,6 +45,10 @@ class Work:
     samples: int
     samples_left: int
     known: bool = True
+    evaluate: int = 0
+    again: int = 0
+    train: int = 0
+    crops_left: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,76 +57,125 @@ class Estimate:
 
     Attributes:
         device_hours: of training and evaluation; None where the speed could not be measured, for the reason `unknown`.
+        evaluation_hours: what of it is evaluation.
         speed: seconds a sample and where that was measured.
         volumes, checkpoints: bytes in the store once all is done.
     """
 
     device_hours: float | None
+    evaluation_hours: float | None
     unknown: str
     speed: Speed | None
     volumes: int
     checkpoints: int
 
 
-def work_of(plan: Plan, spec: Any, done: dict[str, RunResult], held_out: list[Run] | None) -> dict[str, Work]:
-    """The runs of a study by kind. What is done is told by the keys of runs alone.
+@dataclass(frozen=True)
+class Left:
+    """What is left of a study.
+
+    Attributes:
+        progress: how far its runs are, held-out ones included.
+        work: by kind of run.
+    """
+
+    progress: Progress
+    work: dict[str, Work]
+
+
+def left_of(
+    workspace: Workspace, study: Study, spec: Spec, plan: Plan, settings: Mapping[str, Any] | None = None
+) -> Left:
+    """How far the runs of a study are, and what is left of them.
 
     Args:
-        done: results by key.
-        held_out: the runs of the verification; None where its mixtures are not known yet.
+        settings: of each stage; those written last if left out.
     """
-    found: dict[str, Work] = {}
-    waiting = {run.key for run in plan.runs if run.key not in done}
-    for run in plan.runs:
-        row = found.get(run.kind, Work(0, 0, 0, 0))
-        left = 0
-        if run.key in waiting:
-            trunk = trunk_of(plan, run) if spec.launch.ladder == "branches" else None
-            left = run.budget - (shared_samples(plan, run) if trunk is not None and trunk.key in waiting else 0)
-        found[run.kind] = Work(
-            row.runs + 1, row.done + (run.key not in waiting), row.samples + run.budget, row.samples_left + left
+    held_out = held_out_runs(study, plan, settings)
+    if settings is None:
+        evaluations = read_evaluations(plan, study.file("plan.json"))
+    else:
+        evaluations = evaluations_of(plan, settings["evaluate"])
+    known, trained = known_scores(study, plan), trained_keys(study)
+    runs = list({run.key: run for run in [*plan.runs, *(held_out or [])]}.values())
+    found = progress_of(RunStore(workspace.store), plan, runs, evaluations, known, trained)
+    work: dict[str, Work] = {}
+    waiting = {run.key for run in found.to_train}
+    branches = spec.launch.ladder == "branches"
+
+    def of_run(run: Run, trunk: Run | None) -> Work:
+        shared = shared_samples(plan, run) if trunk is not None and trunk.key in waiting else 0
+        training = run.key in waiting
+        again = any(run.key == gone.key for gone in found.gone)
+        lacks = found.unmeasured.get(run.key, evaluations if training else [])
+        return Work(
+            1,
+            run.key in found.rows,
+            run.budget,
+            run.budget - shared if training else 0,
+            evaluate=run.key in found.unmeasured and not training,
+            again=again,
+            train=training,
+            crops_left=sum(crops_of(plan, one) for one in lacks),
         )
+
+    for run in plan.runs:
+        trunk = trunk_of(plan, run) if branches and run.key in waiting else None
+        work[run.kind] = _sum(work.get(run.kind), of_run(run, trunk))
     most, samples = held_out_work(spec)
     if most and held_out is None:
-        found["verify"] = Work(most, 0, samples, samples, known=False)
+        crops = most * sum(crops_of(plan, one) for one in evaluations)
+        work["verify"] = Work(most, 0, samples, samples, known=False, train=most, crops_left=crops)
     elif most and held_out:
-        left = [run for run in held_out if run.key not in done]
-        samples = sum(run.budget for run in held_out)
-        found["verify"] = Work(len(held_out), len(held_out) - len(left), samples, sum(run.budget for run in left))
-    return found
+        for run in held_out:
+            work["verify"] = _sum(work.get("verify"), of_run(run, None))
+    return Left(found, work)
 
 
-def estimate(
-    workspace: Workspace, plan: Plan, work: dict[str, Work], done: dict[str, RunResult], manifest: DataManifest
-) -> Estimate:
+def _sum(first: Work | None, second: Work) -> Work:
+    if first is None:
+        return second
+    added = {
+        item.name: getattr(first, item.name) + getattr(second, item.name)
+        for item in fields(Work)
+        if item.name != "known"
+    }
+    return Work(**added, known=first.known)
+
+
+def estimate(workspace: Workspace, plan: Plan, left: Left, manifest: DataManifest) -> Estimate:
     """What the work that is left costs on this machine.
 
     The rate is that of the study's own runs where this store has timed any, else that of a calibration.
     """
-    samples = sum(row.samples_left for row in work.values())
-    runs = sum(row.runs - row.done for row in work.values())
-    speed, unknown = _speed(workspace, plan, done)
-    hours = None
+    rows = left.work.values()
+    speed, unknown = _speed(workspace, plan, left.progress)
+    hours = evaluation = None
     if speed is not None:
-        hours = (samples * speed.train + runs * samples_evaluated(plan) * speed.evaluate) / 3600
+        evaluation = sum(row.crops_left for row in rows) * speed.evaluate / 3600
+        hours = sum(row.samples_left for row in rows) * speed.train / 3600 + evaluation
     return Estimate(
         hours,
+        evaluation,
         unknown,
         speed,
         _volume_bytes(workspace, plan, manifest),
-        checkpoint_bytes(plan.training, sum(row.runs for row in work.values())),
+        checkpoint_bytes(plan.training, sum(row.runs for row in rows)),
     )
 
 
-def _speed(workspace: Workspace, plan: Plan, done: dict[str, RunResult]) -> tuple[Speed | None, str]:
+def _speed(workspace: Workspace, plan: Plan, progress: Progress) -> tuple[Speed | None, str]:
     keys = {run.key for run in plan.runs}
     # A branch, or a run that was taken up again, did not train all of its samples in the seconds it names.
-    timed = [row for key, row in done.items() if key in keys and "seconds" in row and not row["resumed_at_step"]]
-    crops = samples_evaluated(plan)
+    timed = [
+        row
+        for key, row in progress.rows.items()
+        if key in keys and "seconds" in row and not row.get("resumed_at_step") and row.get("crops_evaluated")
+    ]
     trained = sum(row["budget"] for row in timed)
-    if trained and crops:
+    if trained:
         train = sum(row["seconds"]["train"] for row in timed) / trained
-        evaluate = sum(row["seconds"]["evaluate"] for row in timed) / (len(timed) * crops)
+        evaluate = sum(row["seconds"]["evaluate"] for row in timed) / sum(row["crops_evaluated"] for row in timed)
         return Speed(train, evaluate, f"{len(timed)} runs of this study", ""), ""
     try:
         return calibrate(plan.training, workspace.store), ""
@@ -144,17 +207,10 @@ def refuse_over_limits(
     """
     if loaded.spec.limits == Limits():
         return
-    done, work = _so_far(workspace, study, loaded.spec, plan)
-    problems = over_limits(loaded, estimate(workspace, plan, work, done, manifest))
+    left = left_of(workspace, study, loaded.spec, plan)
+    problems = over_limits(loaded, estimate(workspace, plan, left, manifest))
     if problems:
         raise SpecError(problems)
-
-
-def _so_far(workspace: Workspace, study: Study, spec: Spec, plan: Plan) -> tuple[dict[str, RunResult], dict[str, Work]]:
-    """Results by run key, and the runs of a study by kind."""
-    held_out = held_out_runs(study, plan)
-    done = results_of(workspace, study, [*plan.runs, *(held_out or [])])
-    return done, work_of(plan, spec, done, held_out)
 
 
 def refuse_without_room(workspace: Workspace, study: Study, spec: Spec, plan: Plan, manifest: DataManifest) -> None:
@@ -165,9 +221,9 @@ def refuse_without_room(workspace: Workspace, study: Study, spec: Spec, plan: Pl
     Raises:
         InputError: with what is needed and what there is.
     """
-    work = _so_far(workspace, study, spec, plan)[1]
+    work = left_of(workspace, study, spec, plan).work
     volumes = _volume_bytes(workspace, plan, manifest) - _volume_bytes(workspace, plan, manifest, there=True)
-    runs = sum(row.runs - row.done for row in work.values())
+    runs = sum(row.train for row in work.values())
     if not runs:
         return  # then no volume is needed either
     require_room(workspace.store, volumes, checkpoint_bytes(plan.training, runs), runs)

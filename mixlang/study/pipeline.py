@@ -50,7 +50,7 @@ def render(specs: list[str]) -> str:
         return name if "/" in name and not name.startswith("settings/") else "build/${item}/" + name
 
     lines = [
-        "# The mixlang pipeline. `mixlang compile` edits the list of specs and nothing else.",
+        "# The mixlang pipeline. `mixlang compile` edits the list of specs, and with a new version of mixlang the stages.",
         "vars:",
         f"  - specs: [{', '.join(specs)}]",
         "stages:",
@@ -71,7 +71,8 @@ def render(specs: list[str]) -> str:
 
 
 def register(workspace: Workspace, study: Study) -> bool:
-    """Add a study to the list of specs in dvc.yaml; True when it was not there.
+    """Add a study to the list of specs in dvc.yaml, and bring the stages of another version of mixlang up to this one;
+    True when something changed.
 
     Raises:
         InputError: dvc.yaml has no such list any more.
@@ -84,11 +85,35 @@ def register(workspace: Workspace, study: Study) -> bool:
             f"{path} has no line '  - specs: [...]' under vars", "Restore it; mixlang edits only that line."
         )
     specs = [name.strip() for name in match[2].split(",") if name.strip()]
-    if study.item in specs:
-        return False
-    listed = ", ".join([*specs, study.item])
-    write_text(path, text[: match.start()] + f"{match[1]}[{listed}]" + text[match.end() :])
-    return True
+    listed = ", ".join(specs if study.item in specs else [*specs, study.item])
+    changed = with_stages(text[: match.start()] + f"{match[1]}[{listed}]" + text[match.end() :])
+    if changed != text:
+        write_text(path, changed)
+    return changed != text
+
+
+def with_stages(text: str) -> str:
+    """The text of a dvc.yaml with this version's stages in place of those that mixlang wrote; others are kept.
+
+    A stage of ours is one that calls `mixlang stage` for each spec of the list. Where there is none, nothing changes.
+    """
+    ours = _blocks(render([]))
+    current = {name: block for name, block in _blocks(text).items() if _OURS in block}
+    if not current or current == ours:
+        return text
+    first, *others = current.values()
+    for block in others:
+        text = text.replace(block, "", 1)
+    return text.replace(first, "".join(ours.values()), 1)
+
+
+_OURS = "      cmd: mixlang stage "
+
+
+def _blocks(text: str) -> dict[str, str]:
+    """The text of each stage of a dvc.yaml, by its name."""
+    _, _, stages = text.partition("\nstages:\n")
+    return {match[1]: match[0] for match in re.finditer(r"^  ([\w-]+):\n(?:(?:    .*)?\n)+", stages, re.MULTILINE)}
 
 
 def environment() -> dict[str, str]:

@@ -14,8 +14,7 @@ from mixlang.plan.stages import RESULTS, STAGES, directly_before
 from mixlang.spec.local_launch import launch_here
 from mixlang.spec.quantities import show_bytes
 from mixlang.study.compile import CompiledStudy
-from mixlang.study.estimate import estimate, over_limits, work_of
-from mixlang.study.held_out import held_out_runs
+from mixlang.study.estimate import estimate, left_of, over_limits
 from mixlang.study.workspace import Study
 from mixlang.terminal import table
 from runners.execute.devices import Devices, devices
@@ -30,26 +29,32 @@ _SHOWN = 12
 
 def overview(study: CompiledStudy) -> Preview:
     """What running a study would do: runs by kind and why each is new, cost, data, and the stages with their state."""
-    from mixlang.study.status import results_of
-
     plan, spec = study.compiled.plan, study.loaded.spec
-    held_out = held_out_runs(study.study, plan, study.compiled.settings)
-    done = results_of(study.workspace, study.study, [*plan.runs, *(held_out or [])])
-    work = work_of(plan, spec, done, held_out)
-    left = estimate(study.workspace, plan, work, done, study.manifest)
+    found = left_of(study.workspace, study.study, spec, plan, study.compiled.settings)
+    left = estimate(study.workspace, plan, found, study.manifest)
     before = _before(study.study)
     reasons = Reasons(before.plan, plan)
-    untrained = [run for run in plan.runs if run.key not in done]
-    why = {run.key: reasons.of(run) or "planned before, not trained yet" for run in untrained}
+    again = {run.key for run in found.progress.gone}
+    lacks = {key: [one.name for one in lacking] for key, lacking in found.progress.unmeasured.items()}
+    waiting = {run.key for run in found.progress.to_train}
+    why = {
+        run.key: f"its weights are gone, and {_names(lacks[run.key])} is to be measured of it"
+        if run.key in again
+        else reasons.of(run) or "planned before, not trained yet"
+        for run in plan.runs
+        if run.key in waiting
+    }
+    measured = {key: f"{_names(names)} is not measured yet" for key, names in lacks.items() if key not in again}
     each = flops_per_sample(plan.training)
-    stages = touched(before, study.compiled, len(untrained))
+    stages = touched(before, study.compiled, len(why), len(measured))
     planned = {run.key for run in before.plan.runs} if before.plan is not None else set()
     return {
         "study": study.study.item,
-        "kinds": {kind: {**asdict(row), "flops": row.samples * each} for kind, row in work.items()},
+        "kinds": {kind: {**asdict(row), "flops": row.samples * each} for kind, row in found.work.items()},
         "flops_per_sample": each,
         "cost": {
             "device_hours": left.device_hours,
+            "evaluation_hours": left.evaluation_hours,
             "unknown": left.unknown,
             "speed": None if left.speed is None else asdict(left.speed),
             "at_once": _at_once(study),
@@ -59,7 +64,13 @@ def overview(study: CompiledStudy) -> Preview:
         "available": study.compiled.settings["allocate"]["available"],
         "quarantined": {name: len(data.quarantined) for name, data in study.manifest.domains.items()},
         "runs": [
-            {**run.as_dict(), "done": run.key in done, "why": why.get(run.key, "")} for run in study.compiled.plan.runs
+            {
+                **run.as_dict(),
+                "done": run.key in found.progress.rows,
+                "todo": "train" if run.key in why else "evaluate" if run.key in measured else "",
+                "why": why.get(run.key) or measured.get(run.key, ""),
+            }
+            for run in plan.runs
         ],
         "no_longer_planned": len(planned - {run.key for run in plan.runs}),
         "stages": [
@@ -67,6 +78,12 @@ def overview(study: CompiledStudy) -> Preview:
             for name in STAGES
         ],
     }
+
+
+def _names(losses: list[str]) -> str:
+    """Losses in words; of many the first ones."""
+    shown = ", ".join(losses[:4])
+    return f"{shown} and {len(losses) - 4} more" if len(losses) > 4 else shown
 
 
 def _before(study: Study) -> Before:
@@ -97,10 +114,10 @@ def show_overview(found: Preview) -> None:
     """Print an overview for people."""
     print(f"{found['study']}: {found['flops_per_sample'] / 1e9:.3g} GFLOP a sample")
     kinds = [
-        [kind, f"{row['runs']:,}", f"{row['done']:,}", f"{row['samples']:,}", f"{row['flops'] / 1e12:,.1f}"]
+        [kind, *(f"{row[name]:,}" for name in ("runs", "done", "evaluate", "train", "samples", "samples_left"))]
         for kind, row in found["kinds"].items()
     ]
-    _print_table(["kind", "runs", "done", "samples", "TFLOP"], kinds)
+    _print_table(["kind", "runs", "done", "to evaluate", "to train", "samples", "samples to train"], kinds)
     for kind, row in found["kinds"].items():
         if not row["known"]:
             print(f"{kind}: which runs is not known before the allocation; at most these, counted as to do")
@@ -134,20 +151,24 @@ def _show_cost(cost: dict[str, Any]) -> None:
     if cost["device_hours"] is None:
         print(f"time: unknown; {cost['unknown']}")
     else:
-        hours, speed = cost["device_hours"], cost["speed"]
+        hours, speed, part = cost["device_hours"], cost["speed"], cost["evaluation_hours"]
         when = f", measured {speed['measured']}" if speed["measured"] else ""
         rate = f"{1 / speed['train']:,.3g} samples/s on {speed['device']}{when}"
         at_once = f", {duration(hours * 3600 / cost['at_once'])} with {cost['at_once']} at once" if hours else ""
-        print(f"time: {hours:.2g} device-hours left{at_once}; {rate}")
+        measuring = f" ({part:.2g} of them evaluation)" if part else ""
+        print(f"time: {hours:.2g} device-hours left{measuring}{at_once}; {rate}")
     print(f"disk: {show_bytes(disk['volumes'])} of prepared volumes, {show_bytes(disk['checkpoints'])} of weights")
 
 
 def _show_reasons(found: Preview) -> None:
-    reasons = grouped(run["why"] for run in found["runs"] if not run["done"])
-    if reasons:
-        print("\nprobe runs to train, and why", end="")
-        _print_table(["", ""], [[f"{count:,}", reason] for reason, count in list(reasons.items())[:_SHOWN]], "rl", 2)
-    if len(reasons) > _SHOWN:
-        print(f"  ... and {len(reasons) - _SHOWN} more reasons (--format json lists every run)")
+    for todo, head in (("train", "probe runs to train, and why"), ("evaluate", "probe runs to evaluate, and why")):
+        reasons = grouped(run["why"] for run in found["runs"] if run["todo"] == todo)
+        if reasons:
+            print(f"\n{head}", end="")
+            _print_table(
+                ["", ""], [[f"{count:,}", reason] for reason, count in list(reasons.items())[:_SHOWN]], "rl", 2
+            )
+        if len(reasons) > _SHOWN:
+            print(f"  ... and {len(reasons) - _SHOWN} more reasons (--format json lists every run)")
     if found["no_longer_planned"]:
         print(f"  {found['no_longer_planned']:,} of the last plan are no longer needed; their results are kept")

@@ -38,7 +38,7 @@ def publish_study(workspace: Workspace, study: Study) -> tuple[Mixture, bool]:
     verification, runs = read(study.build, "verification.json"), read(study.build, "runs.json")
     downstream = read(study.build, "downstream.json")
     problem = read(study.build, "settings/allocate.json")
-    losses = losses_csv(runs["domains"], [*runs["runs"], *verification["runs"]])
+    losses = losses_csv(runs["domains"], list(runs["evaluations"]), [*runs["runs"], *verification["runs"]])
     target = allocation["target"]
     amounts = whole_mixture(target["shares"], allocation["costs"], target["budget"])
     core = {
@@ -101,10 +101,12 @@ def _lineage(registry: Registry, name: str, previous: list[int], laws: Any) -> d
 def _settings(study: Study, runs: RunsTable) -> dict[str, Any]:
     """What fitting the laws again from losses.csv takes, and how the mixture was verified.
 
-    `mean_losses`, of predicting the mean intensity, tell which runs had learned anything.
+    `mean_losses`, of predicting the mean intensity, tell which runs had learned anything. `evaluations`: what each loss
+    was measured on, so that another study can take the runs over.
     """
     return {
         "version": 1,
+        "evaluations": runs["evaluations"],
         "fit": read(study.build, "settings/fit.json"),
         "verify": read(study.build, "settings/verify.json"),
         "mean_losses": runs["runs"][0]["mean_losses"],
@@ -127,8 +129,8 @@ def downstream_facts(document: Downstream) -> dict[str, Any]:
     return {"budget": document["budget"], **whose, "said": document["sentences"], "tasks": tasks}
 
 
-def losses_csv(domains: list[str], rows: Sequence[RunRow]) -> str:
-    """A row a run: what it is, its samples of each domain, its loss on each."""
+def losses_csv(domains: list[str], names: list[str], rows: Sequence[RunRow]) -> str:
+    """A row a run: what it is, its samples of each domain, its losses by name."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -138,11 +140,11 @@ def losses_csv(domains: list[str], rows: Sequence[RunRow]) -> str:
             "budget",
             "seed",
             *(f"samples_{name}" for name in domains),
-            *(f"loss_{name}" for name in domains),
+            *(f"loss_{name}" for name in names),
         ]
     )
     for row in rows:
-        amounts, losses = ([row[part][name] for name in domains] for part in ("amounts", "losses"))
+        amounts, losses = [row["amounts"][name] for name in domains], [row["losses"][name] for name in names]
         writer.writerow([row["key"], row["kind"], row["budget"], row["seed"], *amounts, *map(repr, losses)])
     return out.getvalue()
 

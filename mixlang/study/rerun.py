@@ -10,6 +10,7 @@ from mixlang.errors import InputError
 from mixlang.files import write_bytes
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
+from mixlang.plan.evaluations import read_evaluations
 from mixlang.registry import Mixture
 from mixlang.registry.proof import Check, read_losses
 from mixlang.spec.locations import Locations
@@ -41,13 +42,16 @@ def rerun(workspace: Workspace, mixture: Mixture) -> Check:
     def volumes() -> None:
         prepare(plan.volumes, store, locations, cores(), lambda done, total: progress.count(done, total, "volumes"))
 
-    job = Batch(plan, scratch / "plan.json", runs, RunStore(store), Launch(), "rerun", before_training=volumes)
+    path, launch = scratch / "plan.json", Launch()
+    Batch(plan, path, list(runs.values()), RunStore(store), launch, "rerun", before=volumes).execute()
+    wanted = read_evaluations(plan, path)
+    job = Batch(plan, path, list(runs.values()), RunStore(store), launch, "rerun", evaluations=wanted)
     found = {row["key"]: row["losses"] for row in job.execute()}
     check = Check("rerun")
     published = read_losses(mixture)
     apart, same = {}, 0
     for row in published:
-        again = found[row["key"]]
+        again = found[runs[row["key"]].key]
         apart[row["key"]] = max(abs(again[name] / loss - 1) for name, loss in row["losses"].items())
         same += again == row["losses"]
     for key, difference in apart.items():
@@ -61,8 +65,8 @@ def rerun(workspace: Workspace, mixture: Mixture) -> Check:
     return check
 
 
-def _planned(mixture: Mixture, scratch: Path) -> tuple[Plan, list[Run]]:
-    """The plan of a version, its file in the scratch folder, and all runs of losses.csv, verification included."""
+def _planned(mixture: Mixture, scratch: Path) -> tuple[Plan, dict[str, Run]]:
+    """The plan of a version, its file in the scratch folder, and by published key all runs of losses.csv."""
     path = mixture.folder / "plan.json"
     if not path.is_file():
         raise InputError(f"{mixture.label} carries no plan, so it cannot be trained again")
@@ -71,11 +75,11 @@ def _planned(mixture: Mixture, scratch: Path) -> tuple[Plan, list[Run]]:
     runs: dict[str, Run] = {}
     for row in read_losses(mixture):
         run = plan.run(row["kind"], row["amounts"], row["seed"])
-        if run.key != row["key"]:
+        if row["key"] not in (run.key, plan.former_key(run)):
             raise InputError(
                 f"run {row['key'][:12]} of {mixture.label} was trained by code that gave other results, and this mixlang "
                 f"cannot repeat it",
                 f"Use the version that made it: see 'git' and 'environment' in {mixture.folder / 'provenance.json'}.",
             )
-        runs[run.key] = run
-    return plan, list(runs.values())
+        runs[row["key"]] = run
+    return plan, runs

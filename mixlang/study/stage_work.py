@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixlang.console import Progress, say
-from mixlang.documents import RunRow, RunsTable, TaskResults, VolumeFacts, read
+from mixlang.documents import RunsTable, TaskResults, Trained, VolumeFacts, read
 from mixlang.errors import InputError, MixlangError, StageError, crash
 from mixlang.files import write_json, write_text
 from mixlang.hardware import cores
@@ -20,12 +20,18 @@ from mixlang.plan.build import Plan, Run, compile_plan, unusable
 from mixlang.plan.cost import held_out_work
 from mixlang.plan.data_manifest import DataManifest
 from mixlang.plan.design import grid_points
+from mixlang.plan.evaluations import Evaluation, keys_of, read_evaluations
 from mixlang.plan.tasks import task_problems
 from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.schema import Launch
 from mixlang.study.askers import Part, ask, published_keys
 from mixlang.study.committed import left_out
+from mixlang.study.known import known_scores, trained_keys
 from mixlang.study.workspace import Study, Workspace
+
+if TYPE_CHECKING:
+    from runners.execute.batch import Batch
+    from runners.execute.store import RunStore
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,20 @@ class Context:
         """Note in the run store that this study asks for runs; comes before the first look for their results."""
         ask(self.workspace, self.study, part, (run.key for run in runs))
 
-    def known(self, name: str) -> dict[str, RunRow]:
-        """Results by run key in a committed table, so that a clone without a run store retrains nothing."""
-        try:
-            return {row["key"]: row for row in self.read(name)["runs"]}
-        except (InputError, KeyError, TypeError):
-            return {}
+    @property
+    def store(self) -> RunStore:
+        """Where runs are kept."""
+        from runners.execute.store import RunStore
+
+        return RunStore(self.workspace.store)
+
+    def planned(self) -> Plan:
+        """The plan on disk."""
+        return Plan.read(self.study.file("plan.json"))
+
+    def evaluations(self, compiled: Plan) -> list[Evaluation]:
+        """What is measured of every run."""
+        return read_evaluations(compiled, self.study.file("plan.json"))
 
 
 def plan(context: Context) -> None:
@@ -133,28 +147,88 @@ def _all_prepared(context: Context, compiled: Plan) -> bool:
 
 def sweep(context: Context) -> None:
     """The probe runs."""
-    from runners.execute.batch import Batch, table
+    from runners.execute.batch import failures
 
-    path = context.study.file("plan.json")
-    compiled = Plan.read(path)
+    compiled = context.planned()
     context.ask("probe", compiled.runs)
     launch = context.launch()
-    job = Batch(
-        compiled,
-        path,
-        compiled.runs,
-        _store(context),
-        launch,
-        "sweep",
-        context.known("runs.json"),
-        held_out_work(context.study.load().spec)[1],
-        lambda: _begin_training(context, compiled),
-        launch.max_failed,
-    )
+    job = _training(context, compiled, compiled.runs, "sweep")
+    job.max_failed, job.ahead = launch.max_failed, held_out_work(context.study.load().spec)[1]
+    job.before = lambda: _begin_training(context, compiled)
+    job.execute()
+    failed = {run.key for run, _ in job.failed}
+    trained = [run.key for run in compiled.runs if run.key not in failed]
+    if not trained:
+        raise StageError("every probe run failed; there is nothing to fit", "Fix the cause and run again.")
+    document: Trained = {"version": 1, "runs": trained}
+    context.write("trained.json", {**document, "failed": failures(job.failed)} if failed else document)
+
+
+def _training(context: Context, compiled: Plan, runs: list[Run], title: str) -> Batch:
+    """A batch that trains what neither the store nor a committed table has."""
+    from runners.execute.batch import Batch
+    from runners.execute.former import take_over
+
+    take_over(context.store, compiled, runs)
+    known = {key: {} for key in trained_keys(context.study)} | known_scores(context.study, compiled)
+    return Batch(compiled, context.study.file("plan.json"), runs, context.store, context.launch(), title, known=known)
+
+
+def evaluate(context: Context) -> None:
+    """The losses of the probe runs: what is not known yet is measured from their weights."""
+    from runners.execute.batch import failures
+
+    compiled = context.planned()
+    trained: Trained = context.read("trained.json")
+    context.ask("probe", compiled.runs)
+    without = {item["key"]: item for item in trained.get("failed", [])}
+    runs = [run for run in compiled.runs if run.key not in without]
+    job = _measuring(context, compiled, runs, "evaluate")
+    job.max_failed = max(0, context.launch().max_failed - len(without))
     rows = job.execute()
     if not rows:
-        raise StageError("every probe run failed; there is nothing to fit", "Mend the cause and run again.")
-    context.write("runs.json", table(rows, compiled, job.failed))
+        raise StageError("no probe run could be evaluated; there is nothing to fit", "Fix the cause and run again.")
+    failed = [*without.values(), *failures(job.failed)]
+    table: RunsTable = {
+        "version": 2,
+        "domains": list(compiled.domains),
+        "evaluations": keys_of(context.evaluations(compiled)),
+        "runs": rows,
+    }
+    context.write("runs.json", {**table, "failed": failed} if failed else table)
+
+
+def _measuring(context: Context, compiled: Plan, runs: list[Run], title: str) -> Batch:
+    """A batch that measures what is not known of trained runs; those whose weights are gone are trained again first."""
+    from runners.execute.batch import Batch
+    from runners.execute.scores import missing
+
+    path, store, launch = context.study.file("plan.json"), context.store, context.launch()
+    evaluations, known = context.evaluations(compiled), known_scores(context.study, compiled)
+    lacking = {run.key: found for run in runs if (found := missing(run.key, evaluations, store, known))}
+    gone = [run for run in runs if run.key in lacking and not store.has_weights(run.key)]
+    if gone:
+        names = ", ".join(sorted({one.name for run in gone for one in lacking[run.key]}))
+        _train_again(context, compiled, gone, title, f"to measure {names}")
+    job = Batch(compiled, path, runs, store, launch, title, evaluations=evaluations, known=known)
+    job.before = lambda: prepared(context, compiled)
+    return job
+
+
+def _train_again(context: Context, compiled: Plan, gone: list[Run], title: str, why: str) -> None:
+    """Train runs whose results are known but whose weights are needed and not in the store."""
+    from runners.execute.batch import Batch
+
+    say(
+        f"  {title}: the weights of {len(gone)} runs are not in {context.workspace.store}: they are trained again {why} "
+        "(the run store of the machine that trained them would spare that; see MIXLANG_STORE)"
+    )
+    for run in gone:
+        context.store.forget_result(run.key)
+    path = context.study.file("plan.json")
+    job = Batch(compiled, path, gone, context.store, context.launch(), f"{title}, again")
+    job.before = lambda: _begin_training(context, compiled)
+    job.execute()
 
 
 def _begin_training(context: Context, compiled: Plan) -> None:
@@ -171,12 +245,6 @@ def _begin_training(context: Context, compiled: Plan) -> None:
     refuse_over_limits(context.workspace, context.study, loaded, compiled, manifest)
     refuse_without_room(context.workspace, context.study, loaded.spec, compiled, manifest)
     prepared(context, compiled)
-
-
-def _store(context: Context) -> Any:
-    from runners.execute.store import RunStore
-
-    return RunStore(context.workspace.store)
 
 
 def fit(context: Context) -> None:
@@ -246,28 +314,21 @@ def verify(context: Context) -> None:
     """The allocated mixture, its rivals and the grid, trained at the holdout budgets."""
     from mixlang.laws import read_fit
     from mixlang.verify.trials import trials, verification
-    from runners.execute.batch import Batch
 
-    path = context.study.file("plan.json")
-    compiled = Plan.read(path)
+    compiled = context.planned()
     allocation, settings = context.read("allocation.json"), context.read("settings/verify.json")
     wanted = trials(compiled, allocation, settings)
     context.ask("verify", [trial.run for trial in wanted])
     rows = {}
     if wanted:
-        job = Batch(
-            compiled,
-            path,
-            list({trial.run.key: trial.run for trial in wanted}.values()),
-            _store(context),
-            context.launch(),
-            "verify",
-            context.known("verification.json"),
-            before_training=lambda: prepared(context, compiled),
-        )
-        rows = {row["key"]: row for row in job.execute()}
+        runs = list({trial.run.key: trial.run for trial in wanted}.values())
+        job = _training(context, compiled, runs, "verify")
+        job.before = lambda: prepared(context, compiled)
+        job.execute()
+        rows = {row["key"]: row for row in _measuring(context, compiled, runs, "verify").execute()}
     laws = read_fit(context.study.file("fit.json"))
     document = verification(rows, wanted, laws, allocation, settings)
+    document["evaluations"] = keys_of(context.evaluations(compiled))
     context.write("verification.json", document)
     if not wanted:
         say("  verify: no holdout budget, nothing to verify")
@@ -278,15 +339,12 @@ def verify(context: Context) -> None:
 def downstream(context: Context) -> None:
     """The encoders of the verification runs on tasks with labels."""
     from runners.downstream.stage import run_tasks
-    from runners.execute.batch import Batch
 
-    settings = context.read("settings/downstream.json")
-    path = context.study.file("plan.json")
-    compiled = Plan.read(path)
+    settings, compiled = context.read("settings/downstream.json"), context.planned()
 
     def retrain(runs: list[Run]) -> None:
         context.ask("downstream", runs)
-        Batch(compiled, path, runs, _store(context), context.launch(), "encoders").execute()
+        _train_again(context, compiled, runs, "downstream", "for their encoders")
 
     asked = os.environ.get("MIXLANG_JOBS")
     document = run_tasks(
@@ -360,6 +418,7 @@ WORK: dict[str, Callable[[Context], None]] = {
     "plan": plan,
     "prepare": prepare,
     "sweep": sweep,
+    "evaluate": evaluate,
     "fit": fit,
     "allocate": allocate,
     "verify": verify,

@@ -12,41 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from mixlang.console import duration
-from mixlang.documents import RunRow, RunStatus, StudyStatus
+from mixlang.documents import KnownRun, RunStatus, StudyStatus
 from mixlang.errors import MixlangError
 from mixlang.files import read_json
 from mixlang.plan.build import Plan, Run
+from mixlang.plan.evaluations import read_evaluations
+from mixlang.study.known import known_scores, progress_of, trained_keys
 from mixlang.study.workspace import Study, Workspace
 from mixlang.terminal import line_width
 from runners.execute.store import Heartbeat, RunStore
-
-_TABLES = ("runs.json", "verification.json")
-
-
-def _rows(study: Study, name: str) -> list[RunRow]:
-    try:
-        rows = read_json(study.file(name))["runs"]
-        return rows if isinstance(rows, list) else []
-    except (MixlangError, KeyError, TypeError):
-        return []
-
-
-def results_of(workspace: Workspace, study: Study, runs: Sequence[Run]) -> dict[str, RunRow]:
-    """What is known of some runs, and of all in the tables of a study, by key: rows of tables, and timings from the store."""
-    store = RunStore(workspace.store)
-    found = {row["key"]: row for name in _TABLES for row in _rows(study, name)}
-    planned = {run.key: run for run in runs}
-    for key in {*found, *planned}:
-        result = store.result(key)
-        if result is not None:
-            row = found.get(key) or planned[key].as_dict()
-            found[key] = {
-                **row,
-                "losses": result["losses"],
-                "seconds": result["seconds"],
-                "resumed_at_step": result.get("resumed_at_step", 0),
-            }
-    return found
 
 
 def planned_before(study: Study) -> Plan | None:
@@ -62,7 +36,7 @@ def study_status(workspace: Workspace, study: Study) -> StudyStatus:
 
     Returns:
         `study`, `planned`, `done`, `published`; `running` and `failed` runs; `runs`: all of them in the order of the plan,
-        with `state` (waiting, running, failed, done) and what is known: `loss` (mean over the domains once done, of
+        with `state` (waiting, running, failed, trained, done) and what is known: `loss` (mean over the domains once done, of
         training before), `progress`, `samples_per_second`, `seconds_left`, `seconds`, `reason`.
     """
     store = RunStore(workspace.store)
@@ -78,7 +52,9 @@ def study_status(workspace: Workspace, study: Study) -> StudyStatus:
     plan = planned_before(study)
     if plan is None:
         return status
-    done = results_of(workspace, study, plan.runs)
+    known, trained = known_scores(study, plan), trained_keys(study)
+    found = progress_of(store, plan, plan.runs, read_evaluations(plan, study.file("plan.json")), known, trained)
+    done = found.rows
     status["planned"] = len(plan.runs)
     for run in plan.runs:
         item: RunStatus = {"run": run.as_dict(), "state": "waiting"}
@@ -91,6 +67,8 @@ def study_status(workspace: Workspace, study: Study) -> StudyStatus:
         elif (fault := store.failure(run.key)) is not None:
             item |= {"state": "failed", "reason": fault.reason}
             status["failed"].append(item)
+        elif run.key in found.unmeasured:
+            item |= {"state": "trained", "progress": 1.0}
         status["runs"].append(item)
     published = study.file("published.json")
     if published.exists():
@@ -99,7 +77,7 @@ def study_status(workspace: Workspace, study: Study) -> StudyStatus:
     return status
 
 
-def _outcome(row: RunRow) -> dict[str, float | None]:
+def _outcome(row: KnownRun) -> dict[str, float | None]:
     """What a finished run came to; seconds only where its record is in this store."""
     losses, seconds = list(row["losses"].values()), row.get("seconds")
     return {
@@ -118,8 +96,8 @@ def _progress(run: Run, beat: Heartbeat) -> dict[str, float | None]:
 _MOST = 30
 """Rows of one study; what else there is, is counted. Running and failed runs come first, finished ones last."""
 
-_ORDER = ("running", "failed", "waiting", "done")
-_STYLES = {"running": "bold", "failed": "red", "waiting": "dim", "done": "green"}
+_ORDER = ("running", "failed", "trained", "waiting", "done")
+_STYLES = {"running": "bold", "failed": "red", "trained": "", "waiting": "dim", "done": "green"}
 
 
 def show_status(found: Sequence[StudyStatus]) -> None:

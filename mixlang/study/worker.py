@@ -1,4 +1,4 @@
-"""The portable worker: trains one of n parts of a plan, claiming each run by lease, wherever something sets an index."""
+"""The portable worker: trains and measures one of n parts of a plan, claiming each run by lease: for whatever sets an index."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mixlang.errors import InputError
 from mixlang.plan.build import Plan
+from mixlang.study.known import known_scores
 from mixlang.study.stage_work import Context, prepared
 from mixlang.study.workspace import Study, Workspace
 from runners.execute.batch import Batch
@@ -30,13 +31,12 @@ def work(path: Path, index: int, count: int) -> None:
     context = Context(workspace, study)
     context.ask("probe", plan.runs)
     launch = context.launch().model_copy(update={"executor": "local"})
+    part = shard(plan, plan.runs, index, count, launch.ladder == "branches")
+    title, store, known = f"worker {index}/{count}", RunStore(workspace.store), known_scores(study, plan)
     Batch(
-        plan,
-        path.resolve(),
-        shard(plan, plan.runs, index, count, launch.ladder == "branches"),
-        RunStore(workspace.store),
-        launch,
-        f"worker {index}/{count}",
-        context.known("runs.json"),
-        before_training=lambda: prepared(context, plan),
+        plan, path.resolve(), part, store, launch, title, known=known, before=lambda: prepared(context, plan)
     ).execute()
+    trained = [run for run in part if run.key in known or store.result(run.key) is not None]
+    wanted = context.evaluations(plan)
+    here = [run for run in trained if store.has_weights(run.key)]
+    Batch(plan, path.resolve(), here, store, launch, title, evaluations=wanted, known=known).execute()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mixlang.console import Progress, say
+from mixlang.console import Progress
 from mixlang.documents import Downstream, DownstreamSettings, EncoderOf, TaskResults, TaskSettings, Verification
 from mixlang.errors import InputError, StageError
 from mixlang.files import digest
@@ -168,16 +168,10 @@ def _train(
 
 def _weights(runs: list[Run], store: RunStore, retrain: Retrain) -> None:
     """Make sure that every encoder's weights are in the store: a clone has the results of runs but not their weights."""
-    gone = [run for run in runs if not (store.folder(run.key) / "model.safetensors").is_file()]
+    gone = [run for run in runs if not store.has_weights(run.key)]
     if not gone:
         return
-    say(
-        f"  downstream: the weights of {len(gone)} of {len(runs)} verification runs are not in {store.root}: they are trained "
-        "again (the run store of the machine that trained them would spare that; see MIXLANG_STORE)"
-    )
-    for run in gone:
-        (store.folder(run.key) / "result.json").unlink(missing_ok=True)
     retrain(gone)
-    still = [run.key for run in gone if not (store.folder(run.key) / "model.safetensors").is_file()]
+    still = [run.key for run in gone if not store.has_weights(run.key)]
     if still:
         raise StageError(f"run {still[0][:12]} was trained again and left no weights", "See its log in the run store.")

@@ -1,28 +1,30 @@
-"""The sweep: every run of a list that is not in the store yet, through an engine.
+"""Executing a list of runs through an engine: training those that are not in the store yet, or measuring trained ones.
 
 A result in the store, or in a committed table of results, is never computed again. A run that its machine ended is
-tried again; one that fails is set aside and the others go on; the sweep then ends with an error that names it. Killed
+tried again; one that fails is set aside and the others go on; the batch then ends with an error that names it. Killed
 at any moment, it goes on where it was.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from mixlang.console import Progress, duration, say
-from mixlang.documents import RunRow, RunsTable
+from mixlang.documents import FailedRun, RunRow
 from mixlang.errors import Detached, DiskFull, InputError, Interrupted, MixlangError, StageError, WriteError, disk_full
 from mixlang.files import free_bytes
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.cost import checkpoint_bytes
+from mixlang.plan.evaluations import Evaluation, evaluations_of, read_evaluations
 from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.spec.schema import Launch
 from runners.execute.devices import devices
@@ -31,6 +33,7 @@ from runners.execute.engines import Ended, Engine
 from runners.execute.engines.jobs import read
 from runners.execute.engines.local import LocalEngine
 from runners.execute.faults import Attempts, Fault, pause
+from runners.execute.scores import Known, missing, row_of
 from runners.execute.store import RunStore
 
 _POLL = 0.1
@@ -56,9 +59,10 @@ class Batch:
         plan: the plan, and `plan_path` its file, which the runs read.
         runs: what to execute; order is kept in the results.
         launch: how to start runs.
-        known: results from committed tables, by key.
+        evaluations: what to measure of the runs, which are trained; None where they are to be trained.
+        known: records from committed tables; a run that has one is not trained.
         ahead: samples that later stages will still train, for the estimate of what remains.
-        before_training: called once if anything has to be trained.
+        before: called once if anything has to be done.
         max_failed: runs that may fail; `failed` then holds them, and the results lack them.
         nodes: nodes of the surrounding job that each run spreads over.
         engine: what executes them, once it does.
@@ -71,9 +75,10 @@ class Batch:
     store: RunStore
     launch: Launch
     title: str
-    known: Mapping[str, RunRow] = field(default_factory=dict)
+    evaluations: Sequence[Evaluation] | None = None
+    known: Known = field(default_factory=dict)
     ahead: int = 0
-    before_training: Callable[[], object] = lambda: None
+    before: Callable[[], object] = lambda: None
     max_failed: int = 0
     nodes: int = 1
     stop: int = 0
@@ -82,7 +87,7 @@ class Batch:
     engine: Engine | None = field(default=None, init=False)
 
     def execute(self) -> list[RunRow]:
-        """Train what is missing; returns a row for each run that has a result, in the order of `runs`.
+        """Do what is missing; returns a row for each run whose losses are known, in the order of `runs`.
 
         Raises:
             StageError: more runs failed than may; the others are finished and kept.
@@ -91,22 +96,40 @@ class Batch:
             DiskFull: it was filled on the way; finished runs are kept.
             Detached: the runs are with a scheduler, and MIXLANG_DETACH says not to wait for them.
         """
-        waiting = [run for run in self.runs if self._row(run) is None]
+        waiting = [run for run in self.runs if not self._done(run)]
         progress = Progress(self.title)
         reused = len(self.runs) - len(waiting)
         if not waiting:
-            progress.close(f"all {len(self.runs)} runs are there; nothing to train")
+            nothing = "trained; nothing to train" if self.evaluations is None else "measured; nothing to evaluate"
+            progress.close(f"all {len(self.runs)} runs are {nothing}")
         else:
             self._refuse_impossible()
-            self.before_training()
-            require_room(self.store.root, 0, self._weights * len(waiting), len(waiting))
+            self.before()
+            if self.evaluations is None:
+                require_room(self.store.root, 0, self._weights * len(waiting), len(waiting))
             begun = time.monotonic()
-            self._train(sorted(waiting, key=lambda run: -run.budget), progress)
+            self._execute(sorted(waiting, key=lambda run: -run.budget), progress)
             took = duration(time.monotonic() - begun)
             again = f", {reused} reused" if reused else ""
             lost = f", {len(self.failed)} failed" if self.failed else ""
-            progress.close(f"{len(waiting) - len(self.failed)} runs trained in {took}{again}{lost}")
-        return [row for run in self.runs if (row := self._row(run)) is not None]
+            did = "trained" if self.evaluations is None else "evaluated"
+            progress.close(f"{len(waiting) - len(self.failed)} runs {did} in {took}{again}{lost}")
+        return self.rows()
+
+    def rows(self) -> list[RunRow]:
+        """The runs whose losses are all known."""
+        wanted = evaluations_of(self.plan) if self.evaluations is None else self.evaluations
+        found = (row_of(run, wanted, self.store, self.known) for run in self.runs)
+        return [row for row in found if row is not None]
+
+    def _done(self, run: Run) -> bool:
+        return (self.evaluations is None and run.key in self.known) or self._recorded(run.key)
+
+    def _recorded(self, key: str) -> bool:
+        """Whether the store has what is to be done of a run."""
+        if self.evaluations is None:
+            return self.store.result(key) is not None
+        return not missing(key, self.evaluations, self.store, self.known)
 
     def _refuse_impossible(self) -> None:
         """Stop before the volumes are prepared where every run would fail for the same reason.
@@ -121,13 +144,7 @@ class Batch:
                 "Use train.precision bf16 or fp32.",
             )
 
-    def _row(self, run: Run) -> RunRow | None:
-        found = self.store.result(run.key) or self.known.get(run.key)
-        if found is None:
-            return None
-        return {**run.as_dict(), "losses": found["losses"], "mean_losses": found["mean_losses"]}
-
-    def _train(self, runs: list[Run], progress: Progress) -> None:
+    def _execute(self, runs: list[Run], progress: Progress) -> None:
         self.trunks = self._branchings(runs)
         clock = _Clock(sum(self._own_samples(run) for run in runs), self.ahead)
         attempts = Attempts(self.launch.retries)
@@ -155,7 +172,7 @@ class Batch:
                         waiting[run.key], later[run.key] = run, time.monotonic() + again
                 if now - looked > _LOOK_ELSEWHERE:
                     looked = now
-                    for run in [run for run in waiting.values() if self.store.result(run.key) is not None]:
+                    for run in [run for run in waiting.values() if self._recorded(run.key)]:
                         del waiting[run.key]
                         clock.finish(self._own_samples(run))
                 if progress.due:
@@ -165,7 +182,7 @@ class Batch:
                     progress.show(said, clock.fraction(partial))
         except DiskFull as error:
             engine.cancel()  # jobs of a scheduler too: what they trained could not be kept
-            finished = sum(self._row(run) is not None for run in self.runs)
+            finished = sum(self._done(run) for run in self.runs)
             raise DiskFull(
                 f"{self.title}: {error}; {finished} of {len(self.runs)} runs are finished and kept, no others are started",
                 error.hint,
@@ -180,8 +197,8 @@ class Batch:
 
     @property
     def _weights(self) -> int:
-        """Bytes that each finished run keeps."""
-        return checkpoint_bytes(self.plan.training, 1)
+        """Bytes that each finished run keeps; those of runs that are measured are there already."""
+        return checkpoint_bytes(self.plan.training, 1) if self.evaluations is None else 0
 
     def _room(self, under_way: Mapping[str, Run]) -> int:
         """How many runs to start at most, so that they and those under way can be kept.
@@ -210,7 +227,7 @@ class Batch:
         raise StageError(
             f"{len(self.failed)} of {len(self.runs)} runs failed{allowed}; the others are kept. First: {describe(run)}: "
             f"{fault.reason} (log: {self.store.log(run.key)})",
-            "Mend the cause and run again: only the failed runs are trained.",
+            "Fix the cause and run again: only the failed runs are repeated.",
         )
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -220,9 +237,20 @@ class Batch:
         if self.launch.executor == "slurm":
             from runners.execute.engines.slurm import SlurmEngine
 
-            return SlurmEngine(self.plan, self.plan_path, self.store, self.launch, Task)
+            return SlurmEngine(
+                self.plan,
+                self.plan_path,
+                self.store,
+                self.launch,
+                functools.partial(Task, evaluating=self.evaluations is not None),
+                self._recorded,
+                self.evaluations is not None,
+            )
         trunks = {key: trunk for key, (trunk, _) in self.trunks.items()}
-        return LocalEngine(self.plan, self.plan_path, self.store, self.launch, trunks, self.nodes)
+        evaluating = self.evaluations is not None
+        return LocalEngine(
+            self.plan, self.plan_path, self.store, self.launch, self._recorded, trunks, self.nodes, evaluating
+        )
 
     def _settle(self, ended: Ended, attempts: Attempts, clock: _Clock) -> float | None:
         """Take in an attempt that is over; returns the seconds to wait before the next one, if there is to be one."""
@@ -256,7 +284,7 @@ class Batch:
 
     def _branchings(self, waiting: list[Run]) -> dict[str, tuple[str, int]]:
         """Which of the waiting runs branch off which other one."""
-        if self.launch.ladder != "branches":
+        if self.launch.ladder != "branches" or self.evaluations is not None:
             return {}
         keys = {run.key for run in waiting}
         found = [(run, trunk_of(self.plan, run)) for run in waiting]
@@ -267,10 +295,14 @@ class Batch:
         }
 
     def _own_samples(self, run: Run) -> int:
-        """Samples a run trains itself, those of its trunk left out."""
+        """Samples a run trains itself, those of its trunk left out; runs that are measured take the same time each."""
+        if self.evaluations is not None:
+            return 1
         return run.budget - self.trunks.get(run.key, ("", 0))[1]
 
     def _own_samples_done(self, run: Run) -> float:
+        if self.evaluations is not None:
+            return 0.0
         left = run.budget * (1 - self.store.heartbeat(run.key).fraction)
         return max(0.0, self._own_samples(run) - left)
 
@@ -292,15 +324,9 @@ def describe(run: Run) -> str:
     return f"{run.kind} {' + '.join(used)} samples, seed {run.seed}"
 
 
-def table(rows: Iterable[RunRow], plan: Plan, failed: Iterable[tuple[Run, Fault]] = ()) -> RunsTable:
-    """The table of results as it is committed: nothing in it depends on the machine or the time.
-
-    Args:
-        failed: runs the table does without; listed only where there are any.
-    """
-    document: RunsTable = {"version": 1, "domains": list(plan.domains), "runs": list(rows)}
-    without = [{"key": run.key, "run": describe(run), "reason": fault.reason} for run, fault in failed]
-    return {**document, "failed": without} if without else document
+def failures(failed: Iterable[tuple[Run, Fault]]) -> list[FailedRun]:
+    """Runs that failed, as tables list them."""
+    return [{"key": run.key, "run": describe(run), "reason": fault.reason} for run, fault in failed]
 
 
 class _Clock:
@@ -338,13 +364,14 @@ class Task:
         folder: the submission's.
         index: which of its batches.
         launch: how to start runs, as JSON.
+        evaluating: whether the runs are measured, not trained.
     """
 
-    def __init__(self, folder: Path, index: int, launch: str) -> None:
-        self.folder, self.index, self.launch = folder, index, launch
+    def __init__(self, folder: Path, index: int, launch: str, evaluating: bool = False) -> None:
+        self.folder, self.index, self.launch, self.evaluating = folder, index, launch, evaluating
 
     def __call__(self) -> None:
-        """Train what is missing of the batch. What fails is in the store, for the submitter to judge."""
+        """Do what is missing of the batch. What fails is in the store, for the submitter to judge."""
         for name in _SUBMITTERS_OWN:
             os.environ.pop(name, None)
         submission = read(self.folder)
@@ -355,7 +382,10 @@ class Task:
         plan, store = Plan.read(submission.plan), RunStore(self.folder.parent.parent)
         title = f"job {self.index}"
         sweep = Batch(plan, submission.plan, submission.batches[self.index], store, local, title)
-        sweep.nodes = launch.slurm.nodes
+        if self.evaluating:
+            sweep.evaluations = read_evaluations(plan, submission.plan)
+        else:
+            sweep.nodes = launch.slurm.nodes
         _now[:] = [sweep]
         try:
             sweep.execute()

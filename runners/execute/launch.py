@@ -31,7 +31,7 @@ from runners.execute.devices import Devices
 from runners.execute.liveness import end_with, me
 from runners.execute.store import Lease
 
-_PRELOAD = ["torch", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "runners.train.pretrain"]
+PRELOAD = ["torch", "accelerate", "torch._dynamo", "torch.utils.tensorboard", "runners.train.pretrain"]
 """Modules that cannot be imported, an extra that is not installed, are passed over by the server."""
 
 
@@ -60,6 +60,9 @@ class Launcher(Protocol):
 
     def start(self, run: Run, lease: Lease, slot: int) -> Started:
         """Start a run; `slot` tells which device of several is its own."""
+
+    def close(self) -> None:
+        """End what is kept for further runs; called when none is running."""
 
 
 @dataclass
@@ -97,7 +100,7 @@ class ForkLauncher:
     def __init__(self, plan: Path, store: Path, launch: Launch, threads: int, devices: Devices) -> None:
         self.plan, self.store, self.launch, self.threads, self.devices = plan, store, launch, threads, devices
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(_PRELOAD)
+        self.context.set_forkserver_preload(PRELOAD)
 
     def start(self, run: Run, lease: Lease, slot: int) -> Started:
         """Start a run."""
@@ -105,9 +108,12 @@ class ForkLauncher:
         arguments = (self.plan, run.as_dict(), self.store, self.launch.model_dump_json(), lease.path, me(), device)
         process = self.context.Process(target=_run_forked, args=arguments, name=run.key[:12], daemon=True)
         # The server starts with the first run and hands its environment on to all of them.
-        with _deaf_to_warnings(), inherited(for_runs(os.environ, self.threads)):
+        with deaf_to_warnings(), inherited(for_runs(os.environ, self.threads)):
             process.start()
         return _Forked(process)
+
+    def close(self) -> None:
+        """Nothing: the server ends with this process."""
 
 
 def _run_forked(
@@ -236,11 +242,14 @@ class AccelerateLauncher:
             "MIXLANG_SWEEP_PLACE": json.dumps(place()),
             "MIXLANG_LAUNCH": self.launch.model_dump_json(),
         }
-        with lease.path.with_name("log.txt").open("ab") as log, _deaf_to_warnings():
+        with lease.path.with_name("log.txt").open("ab") as log, deaf_to_warnings():
             process = subprocess.Popen(
                 self.command(), env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
         return _Launched(process) if self.nodes == 1 else _Stepped(process)
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
 
 def _free_port() -> int:
@@ -251,7 +260,7 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _deaf_to_warnings() -> Iterator[None]:
+def deaf_to_warnings() -> Iterator[None]:
     """What is started in the block never hears SIGUSR2, with which a scheduler warns a whole job of its end.
 
     The engine above answers it; a run that heard it would die of it.

@@ -1,5 +1,7 @@
 """The run store: a directory for each run key, whose `result.json`, written last, is the only truth about the run.
 
+What is measured of a run is kept beside it, a record for each evaluation, written whole or not at all: `evaluations/KEY.json`.
+
 Leases are files created exclusively: `lease.0`, and `lease.1` to take over a `lease.0` whose owner is gone, and so
 on; of two that take over at once only one can create the next number. No file locks, so it works on shared disks.
 """
@@ -14,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mixlang.documents import RunResult
+from mixlang.documents import RunResult, Score
 from mixlang.errors import WriteError, disk_full, is_full
 from mixlang.files import write_json
 from mixlang.hardware import place
@@ -69,6 +71,35 @@ class RunStore:
         write_json(self.folder(key) / "result.json", {**result, "key": key})
         for path in (*self.checkpoints(key), *self.folder(key).glob("diverged-*.safetensors")):
             path.unlink(missing_ok=True)
+
+    def weights(self, key: str) -> Path:
+        """The file of a finished run's weights."""
+        return self.folder(key) / "model.safetensors"
+
+    def has_weights(self, key: str) -> bool:
+        """Whether a run is finished and its weights are there, in its folder or in the trash."""
+        if self.result(key) is None:
+            return False
+        return any((folder / "model.safetensors").is_file() for folder in (self.folder(key), self.trash(key)))
+
+    def forget_result(self, key: str) -> None:
+        """Take back that a run is finished, so that it is trained again; what was measured of it stays."""
+        (self.folder(key) / "result.json").unlink(missing_ok=True)
+
+    def score(self, key: str, evaluation: str) -> Score | None:
+        """The record of an evaluation of a run, or None. A file that cannot be read counts as not there."""
+        for folder in (self.folder(key), self.trash(key)):
+            try:
+                value = json.loads((folder / "evaluations" / f"{evaluation}.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(value, dict) and isinstance(value.get("loss"), float):
+                return value
+        return None
+
+    def record(self, key: str, evaluation: str, score: Score) -> None:
+        """Keep the record of an evaluation of a run."""
+        write_json(self.folder(key) / "evaluations" / f"{evaluation}.json", score)
 
     def checkpoints(self, key: str) -> list[Path]:
         """The checkpoints an unfinished run has left, newest first."""
@@ -138,7 +169,12 @@ class RunStore:
             raise WriteError(
                 f"could not write {path}: {error.strerror}", "Mend the permissions, then run again."
             ) from error
-        for stale in (folder / "failure.json", folder / "progress", *folder.glob(".*.tmp")):
+        for stale in (
+            folder / "failure.json",
+            folder / "progress",
+            *folder.glob(".*.tmp"),
+            *folder.glob("evaluations/.*.tmp"),
+        ):
             stale.unlink(missing_ok=True)
         return Lease(path)
 

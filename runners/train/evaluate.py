@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mixlang.documents import Score
 from mixlang.errors import StageError
 from mixlang.plan.build import Plan
 from runners.data.sampling import CropReader, mask_order, uniform
@@ -31,7 +33,7 @@ class FixedCrops:
     """
 
     def __init__(self, plan: Plan, store: Path, domain: str, tokens: int) -> None:
-        keys, settings = plan.domains[domain]["validation"], plan.training["evaluation"]
+        keys, settings = plan.domains[domain]["validation"], plan.evaluation
         counters = np.arange(settings["crops"])
         self.reader = CropReader(store, keys, plan.training["crop"])
         self.volumes = np.repeat(np.arange(len(keys)), settings["crops"])
@@ -53,20 +55,23 @@ class FixedCrops:
 
 @torch.no_grad()
 def evaluate(
-    model: MaskedAutoencoder, plan: Plan, store: Path, device: torch.device
-) -> tuple[dict[str, float], dict[str, float]]:
+    model: MaskedAutoencoder, plan: Plan, store: Path, device: torch.device, names: Iterable[str] | None = None
+) -> dict[str, Score]:
     """The held-out loss of a model on each domain.
 
+    Args:
+        names: the domains; all if left out.
+
     Returns:
-        The mean masked reconstruction loss by domain, and the loss of predicting each crop's visible mean. A crop none
-        of whose hidden voxels exists has no loss and does not count as one of 0.
+        By domain the mean masked reconstruction loss, and the loss of predicting each crop's visible mean. A crop none of
+        whose hidden voxels exists has no loss and does not count as one of 0.
 
     Raises:
         StageError: no crop of a domain has a loss.
     """
     model.eval()
-    losses, means = {}, {}
-    for name in plan.domains:
+    found: dict[str, Score] = {}
+    for name in plan.domains if names is None else names:
         fixed = FixedCrops(plan, store, name, model.size.tokens)
         scores = []
         for start in range(0, len(fixed), _BATCH):
@@ -74,15 +79,15 @@ def evaluate(
             crops, order = crops.to(device), order.to(device)
             score = torch.stack([model(crops, order, padded), mean_loss(model, crops, order)])
             scores.append((score[:, scored(model, crops, order)] if padded else score).double().cpu())
-        found = torch.cat(scores, dim=1)
-        if not found.shape[1]:
+        losses = torch.cat(scores, dim=1)
+        if not losses.shape[1]:
             raise StageError(
                 f"no held-out crop of '{name}' has a hidden voxel that is not padding",
                 "Use a smaller volume.crop, or finer volume.spacing.",
             )
-        total = found.mean(dim=1)
-        losses[name], means[name] = float(total[0]), float(total[1])
-    return losses, means
+        total = losses.mean(dim=1)
+        found[name] = {"loss": float(total[0]), "mean_loss": float(total[1])}
+    return found
 
 
 @torch.no_grad()

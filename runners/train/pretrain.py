@@ -11,7 +11,6 @@ process.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import time
@@ -24,18 +23,20 @@ from torch import Tensor, nn
 
 from mixlang.console import say
 from mixlang.environment import recorded
-from mixlang.errors import MixlangError, StageError, is_full
+from mixlang.errors import MixlangError, StageError
 from mixlang.files import atomic_open
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
+from mixlang.plan.evaluations import evaluations_of
 from mixlang.spec.schema import Launch
 from runners.data.sampling import CropReader, mask_order, uniform
-from runners.execute.faults import Fault, cause_of
+from runners.execute.faults import note_failure
 from runners.execute.liveness import StopRequest
 from runners.execute.store import Heartbeat, Lease, RunStore
 from runners.train.branches import branches_of, sample_order
-from runners.train.evaluate import evaluate, reconstructions
+from runners.train.evaluate import reconstructions
 from runners.train.mae import MAESize, MaskedAutoencoder
+from runners.train.measure import Diverged, device_name, measure, require_finite
 from runners.train.resume import Checkpoint, Checkpoints, capture, restore
 from runners.train.schedule import learning_rate
 from runners.train.tracking import Tracking, tracker_name
@@ -65,10 +66,6 @@ def _readers() -> int:
 
 class Stopped(Exception):
     """The run was asked to end, and left a checkpoint to go on from."""
-
-
-class Diverged(StageError):
-    """A loss is not finite any more."""
 
 
 class Trainer:
@@ -327,35 +324,25 @@ def _train_and_evaluate(trainer: Trainer, study: str) -> None:
     if not accelerator.is_main_process:
         return
     model = trainer.unwrapped()
-    losses, means = evaluate(model, plan, runs.root, accelerator.device)
-    if not all(math.isfinite(value) for value in losses.values()):
-        raise Diverged(f"an evaluated loss is not finite: {losses}", "Lower train.learning_rate.")
+    require_finite(model)
     with atomic_open(runs.folder(run.key) / "reconstructions.npz") as file:
         np.savez_compressed(file, **reconstructions(model, plan, runs.root, accelerator.device))
-    save_model(model, runs.folder(run.key) / "model.safetensors", config)
+    save_model(model, runs.weights(run.key), config)
+    crops = measure(model, run, plan, evaluations_of(plan), runs, accelerator.device)
     runs.finish(
         run.key,
         {
-            "losses": losses,
-            "mean_losses": means,
             "curve": trainer.curve(),
             "seconds": {"train": round(trainer.seconds, 3), "evaluate": round(time.monotonic() - trained, 3)},
+            "crops_evaluated": crops,
             "begun": round(begun, 3),
             "resumed_at_step": resumed_at,
-            "device": _device_name(accelerator.device),
+            "device": device_name(accelerator.device),
             "processes": accelerator.num_processes,
             "torch": torch.__version__,
             "environment": recorded(os.environ),
         },
     )
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    from mixlang.hardware import processor
-
-    return processor()
 
 
 def execute(plan: Path, run: Run, store: Path, launch: Launch, lease: Lease | None) -> int:
@@ -369,22 +356,9 @@ def execute(plan: Path, run: Run, store: Path, launch: Launch, lease: Lease | No
         say("stopped; the same command goes on from here")
         return STOPPED
     except (MixlangError, ArithmeticError, RuntimeError, OSError, ValueError, MemoryError) as error:
-        import traceback
-
-        with contextlib.suppress(MixlangError):  # a full disk: the sweep finds it full itself
-            RunStore(store).fail(run.key, Fault(cause_of(error), _reason(error), is_full(error)))
-        with contextlib.suppress(OSError):  # the log is on the same disk
-            traceback.print_exception(error)
+        note_failure(RunStore(store), run.key, error)
         return 3
     return 0
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
-        return "the device has not enough memory for a step. Raise launch.accumulate or lower train.batch_size."
-    if isinstance(error, MixlangError):
-        return f"{error}. {error.hint}".strip()
-    return repr(error)
 
 
 def main() -> int:

@@ -11,12 +11,16 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mixlang.errors import InputError
 from mixlang.files import read_json, write_json
 from mixlang.plan.build import Run
 from runners.execute.engines import squeue
 from runners.execute.store import RunStore
+
+Work = Literal["train", "evaluate"]
+"""What jobs do of their runs."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class Submission:
         folder: where it is noted, and where its jobs write.
         study: whose runs they are.
         batches: the runs of each job, by its index in the array.
+        work: what is done of them.
     """
 
     folder: Path
     study: str
     batches: list[list[Run]]
+    work: Work = "train"
 
     @property
     def name(self) -> str:
@@ -54,17 +60,22 @@ class Submission:
         return (self.folder / "batches.json").stat().st_mtime
 
 
-def note(store: RunStore, plan: Path, batches: list[list[Run]]) -> Submission:
+def note(store: RunStore, plan: Path, batches: list[list[Run]], work: Work = "train") -> Submission:
     """Write down what is about to be submitted.
 
     Args:
-        plan: the study's plan.json, of which a copy is kept.
+        plan: the study's plan.json, of which a copy is kept, and of the settings of its evaluations beside it.
     """
-    submission = Submission(store.root / "jobs" / uuid.uuid4().hex[:12], plan.parent.name, batches)
+    submission = Submission(store.root / "jobs" / uuid.uuid4().hex[:12], plan.parent.name, batches, work)
     submission.logs.mkdir(parents=True)
     submission.plan.parent.mkdir()
     shutil.copyfile(plan, submission.plan)
-    document = {"study": submission.study, "batches": [[run.as_dict() for run in batch] for batch in batches]}
+    settings = plan.parent / "settings" / "evaluate.json"
+    if settings.is_file():
+        (submission.plan.parent / "settings").mkdir()
+        shutil.copyfile(settings, submission.plan.parent / "settings" / "evaluate.json")
+    listed = [[run.as_dict() for run in batch] for batch in batches]
+    document = {"study": submission.study, "work": work, "batches": listed}
     write_json(submission.folder / "batches.json", document)
     return submission
 
@@ -74,15 +85,15 @@ def read(folder: Path) -> Submission | None:
     try:
         value = read_json(folder / "batches.json")
         runs = [[Run.from_dict(run) for run in batch] for batch in value["batches"]]
-        return Submission(folder, value["study"], runs)
+        return Submission(folder, value["study"], runs, value.get("work", "train"))
     except (InputError, KeyError, TypeError):
         return None
 
 
-def noted(store: RunStore, study: str | None = None) -> list[Submission]:
-    """The submissions of a study, or of all."""
+def noted(store: RunStore, study: str | None = None, work: Work | None = None) -> list[Submission]:
+    """The submissions of a study, or of all; of one kind of work, or of both."""
     found = [read(folder) for folder in sorted((store.root / "jobs").glob("*"), key=os.path.getmtime)]
-    return [item for item in found if item is not None and study in (None, item.study)]
+    return [item for item in found if item and study in (None, item.study) and work in (None, item.work)]
 
 
 def is_over(submission: Submission) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -19,6 +19,7 @@ from runners.execute.engines import Ended
 from runners.execute.faults import Fault, unexplained
 from runners.execute.launch import AccelerateLauncher, ForkLauncher, Launcher, Started
 from runners.execute.store import Lease, RunStore
+from runners.execute.warm import WarmLauncher
 
 _MOST_BROKEN = 3
 """Starts that may fail because the server that forks runs has died, before the sweep gives up."""
@@ -44,17 +45,27 @@ class LocalEngine:
         plan: the plan, and `plan_path` its file, which the runs read.
         store: where results go.
         launch: how to start runs.
+        done: whether the store has what is to be done of a run, by its key.
         trunks: by key of a run that branches off another one, the key of that one.
         nodes: nodes of the surrounding job that each run spreads over, one run at a time.
+        evaluating: whether runs are measured, not trained.
     """
 
     outlives = False
 
     def __init__(
-        self, plan: Plan, plan_path: Path, store: RunStore, launch: Launch, trunks: Mapping[str, str], nodes: int = 1
+        self,
+        plan: Plan,
+        plan_path: Path,
+        store: RunStore,
+        launch: Launch,
+        done: Callable[[str], bool],
+        trunks: Mapping[str, str],
+        nodes: int = 1,
+        evaluating: bool = False,
     ) -> None:
-        self.store, self.trunks = store, trunks
-        self.launcher, slots = _launcher(plan, plan_path, store, launch, nodes)
+        self.store, self.done, self.trunks = store, done, trunks
+        self.launcher, slots = _launcher(plan, plan_path, store, launch, nodes, evaluating)
         self.free = list(range(slots))
         self.running: dict[int, _Running] = {}
         self.elsewhere: dict[str, float] = {}
@@ -79,7 +90,7 @@ class LocalEngine:
             lease = self.store.claim(run.key)
             if lease is None:
                 self.elsewhere[run.key] = time.monotonic() + _LOOK_AGAIN
-            elif self.store.result(run.key) is not None:  # another sweep has finished it since we last looked
+            elif self.done(run.key):  # another sweep has finished it since we last looked
                 lease.release()
                 self.elsewhere[run.key] = time.monotonic() + _LOOK_AGAIN
             elif not self._start(run, lease):
@@ -106,7 +117,7 @@ class LocalEngine:
             self.free.append(slot)
             item.lease.release()
             fault = None
-            if self.store.result(item.run.key) is None:
+            if not self.done(item.run.key):
                 fault = self.store.failure(item.run.key) or self._unexplained(code)
             ended.append(Ended(item.run, fault))
         return ended
@@ -119,6 +130,7 @@ class LocalEngine:
             item.started.join()
             item.lease.release()
         self.running.clear()
+        self.launcher.close()
 
     def doing(self) -> str:
         """Nothing: the count of runs says it all."""
@@ -177,9 +189,14 @@ def runs_at_once(launch: Launch, threads: int, found: Devices) -> int:
     return int(asked)
 
 
-def _launcher(plan: Plan, plan_path: Path, store: RunStore, launch: Launch, nodes: int) -> tuple[Launcher, int]:
+def _launcher(
+    plan: Plan, plan_path: Path, store: RunStore, launch: Launch, nodes: int, evaluating: bool
+) -> tuple[Launcher, int]:
     """How runs are started, and how many at once."""
     recipe, found, processes = plan.training["recipe"], devices(), launch.processes_per_run
+    if evaluating:
+        slots = runs_at_once(launch.model_copy(update={"processes_per_run": 1}), recipe["threads"], found)
+        return WarmLauncher(plan_path, store.root, recipe["threads"], found), slots
     found.require(processes // nodes)
     if nodes > 1:
         return AccelerateLauncher(plan_path, store.root, launch, recipe, found, nodes), 1

@@ -62,6 +62,9 @@ _MOST_JOBS = 1000
 _FULL = 20 * 60
 """Seconds of training that make a job worth its start."""
 
+_MEASURED_A_JOB = 50
+"""Runs that a job measures, at least, where there are so many: each takes seconds."""
+
 _FEW = 20
 """Finished runs that are asked how long a sample takes."""
 
@@ -88,6 +91,9 @@ class SlurmEngine:
         plan: the plan, and `plan_path` its file, of which each submission keeps a copy.
         store: where results go; the jobs must see it at the same path.
         launch: how to start runs, and what to ask Slurm for.
+        task: what a job calls: from a submission's folder, the index of its batch and `launch` as JSON.
+        done: whether the store has what is to be done of a run, by its key.
+        evaluating: whether runs are measured, not trained.
 
     Raises:
         StageError: submitit or Slurm's commands are not there.
@@ -96,9 +102,17 @@ class SlurmEngine:
     outlives = True
 
     def __init__(
-        self, plan: Plan, plan_path: Path, store: RunStore, launch: Launch, task: Callable[[Path, int, str], Any]
+        self,
+        plan: Plan,
+        plan_path: Path,
+        store: RunStore,
+        launch: Launch,
+        task: Callable[[Path, int, str], Any],
+        done: Callable[[str], bool],
+        evaluating: bool = False,
     ) -> None:
         self.plan, self.plan_path, self.store, self.launch, self.task = plan, plan_path, store, launch, task
+        self.done, self.work = done, "evaluate" if evaluating else "train"
         self.submitit = _submitit()
         self.live: list[_Part] = []
         self.jobs: dict[squeue.Place, squeue.Job] = {}
@@ -166,7 +180,7 @@ class SlurmEngine:
         batches = self._batches(runs)
         for run in runs:
             self.store.forget_failure(run.key)
-        submission = note(self.store, self.plan_path, batches)
+        submission = note(self.store, self.plan_path, batches, self.work)
         launch = self.launch.model_dump_json()
         tasks = [self.task(submission.folder, index, launch) for index in range(len(batches))]
         try:
@@ -186,6 +200,9 @@ class SlurmEngine:
 
     def _batches(self, runs: list[Run]) -> list[list[Run]]:
         """Runs by job: as many jobs as may run at once, and more only where each would take longer than it should."""
+        if self.work == "evaluate":
+            count = min(self.launch.slurm.jobs, math.ceil(len(runs) / _MEASURED_A_JOB))
+            return [runs[index::count] for index in range(count)]
         groups = ladders(self.plan, runs, self.launch.ladder == "branches")
         slurm, pace = self.launch.slurm, self._seconds_a_sample()
         if slurm.runs_per_job != "auto":
@@ -209,7 +226,7 @@ class SlurmEngine:
 
     def _take_over(self) -> None:
         """Answer for the jobs an earlier submitter has left; forget what is over."""
-        left = noted(self.store, self.plan_path.parent.name)
+        left = noted(self.store, self.plan_path.parent.name, self.work)
         found = squeue.queue() if left else {}
         if found is None:
             raise StageError("Slurm does not answer, so jobs submitted before cannot be told", "Try 'squeue'.")
@@ -217,9 +234,9 @@ class SlurmEngine:
         for submission in left:
             living = [index for index in range(len(submission.batches)) if (submission.name, index) in found]
             for index in living:
-                missing = {run.key: run for run in submission.batches[index] if not self.store.result(run.key)}
+                missing = {run.key: run for run in submission.batches[index] if not self.done(run.key)}
                 self.live.append(_Part(submission, index, missing, found[submission.name, index].id))
-            if not living and all(self.store.result(run.key) for batch in submission.batches for run in batch):
+            if not living and all(self.done(run.key) for batch in submission.batches for run in batch):
                 forget(submission)
         if self.live:
             say(f"  slurm: {len(self.live)} jobs of an earlier submission are taken over")
@@ -228,7 +245,7 @@ class SlurmEngine:
         """The runs of a batch that the store says are over."""
         ended = []
         for key, run in list(batch.runs.items()):
-            if self.store.result(key) is not None:
+            if self.done(key):
                 ended.append(Ended(run, None))
             elif (fault := self.store.failure(key)) is not None and not self.store.held(key):
                 ended.append(Ended(run, fault))
