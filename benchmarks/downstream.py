@@ -38,18 +38,18 @@ model: {arch: vit_micro, patch: 8, mask_ratio: 0.75}
 train: {batch_size: 8, learning_rate: 1.5e-3, warmup_steps: 50}
 budgets: {probe: [2048, 2896, 4096, 5792], holdout: [8192], target: 16k, seeds: 2}
 constraints: {repetition: 512}
+tasks:
+  lesion_pet: {kind: classification, domain: pet, present: [8]}
+  organs_mri:
+    kind: segmentation
+    domain: mri
+    classes: {liver: 2, spleen: 3, kidneys: 4, heart: 5}
+    modes: [probe]
+  lesions_pet: {kind: segmentation, domain: pet, classes: {lesion: 8}, modes: [probe]}
 downstream:
   encoders: [allocated, proportional, scratch]
   seeds: 2
   labels: [0.1]
-  tasks:
-    lesion_pet: {kind: classification, domain: pet, present: [8]}
-    organs_mri:
-      kind: segmentation
-      domain: mri
-      classes: {liver: 2, spleen: 3, kidneys: 4, heart: 5}
-      modes: [probe]
-    lesions_pet: {kind: segmentation, domain: pet, classes: {lesion: 8}, modes: [probe]}
 """
 BUDGETS = {"proportional": 8192, "allocated": 32768}
 

@@ -233,6 +233,18 @@ class TaskSettings(TypedDict):
     cases: list[Case]
 
 
+class ProbeTask(TypedDict):
+    """A task as a frozen probe sees it: what decides its loss beside the encoder."""
+
+    kind: str
+    domain: str
+    classes: list[str]
+    values: dict[str, list[int]]
+    folds: int | None
+    seed: int
+    cases: list[Case]
+
+
 class DownstreamSettings(TypedDict):
     """settings/downstream.json; a spec without tasks has `tasks` alone."""
 
@@ -245,9 +257,10 @@ class DownstreamSettings(TypedDict):
 
 
 class EvaluateSettings(TypedDict):
-    """settings/evaluate.json: the tasks whose losses are measured of every run."""
+    """settings/evaluate.json: the tasks whose losses are measured of every run, and the versions whose runs are kept."""
 
-    tasks: dict[str, TaskSettings]
+    tasks: dict[str, ProbeTask]
+    reuse: list[str]
 
 
 # Runs

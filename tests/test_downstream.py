@@ -367,7 +367,7 @@ def test_a_damaged_result_counts_as_not_there(bright):
 
 # Wrong specs
 
-TASK = "downstream: {tasks: {organs: {kind: segmentation, domain: ct, classes: {liver: 2}}}}\n"
+TASK = "tasks: {organs: {kind: segmentation, domain: ct, classes: {liver: 2}}}\n"
 
 
 @pytest.mark.parametrize(

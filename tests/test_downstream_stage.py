@@ -18,12 +18,12 @@ from mixlang.study.compile import compile_study
 from runners.data.phantom import Recipe, anatomy, write_phantom
 
 TASKS = """\
+tasks:
+  lesion: {kind: classification, domain: ct, present: [8], modes: [probe], folds: 2, steps: 3}
+  organs: {kind: segmentation, domain: mri, classes: {liver: 2}, modes: [probe], folds: 2, steps: 2, batch_size: 1}
 downstream:
   encoders: [allocated, proportional, scratch]
   seeds: 2
-  tasks:
-    lesion: {kind: classification, domain: ct, present: [8], modes: [probe], folds: 2, steps: 3}
-    organs: {kind: segmentation, domain: mri, classes: {liver: 2}, modes: [probe], folds: 2, steps: 2, batch_size: 1}
 """
 
 
@@ -207,7 +207,7 @@ def test_labels_that_are_not_there_are_refused_at_their_place(tmp_path):
         rows.append(f"v{index}.nii.gz,s{index},{'high' if index % 2 else 'low'}")
     (tmp_path / "ct.csv").write_text("\n".join(rows) + "\n")
     spec = SMALL_SPEC.replace("phantom: {count: 12, seed: 1, shape: [24, 24, 24]}", "manifest: ct.csv")
-    tasks = "downstream:\n  tasks:\n    a: {kind: segmentation, domain: ct, classes: {liver: 2}, folds: 2}\n"
+    tasks = "tasks:\n  a: {kind: segmentation, domain: ct, classes: {liver: 2}, folds: 2}\n"
 
     def problem(old="", new=""):
         (tmp_path / "specs/small.yaml").write_text(spec + tasks.replace(old, new))

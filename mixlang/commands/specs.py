@@ -130,13 +130,13 @@ def _unlisted(loaded: Any, locations: Any) -> list[Any]:
         except InputError as error:
             place = ("domains", name, "source", source.kind)
             found.append(loaded.marked.diagnostic("MX0302", place, str(error), error.hint))
-    for name, task in loaded.spec.downstream.tasks.items():
+    for name, task in loaded.spec.tasks.items():
         if task.column is None or found:
             continue
         try:
             column_values(loaded.spec.domains[task.domain], task.column, locations)
         except InputError as error:
-            place = ("downstream", "tasks", name, "column")
+            place = ("tasks", name, "column")
             found.append(loaded.marked.diagnostic("MX0311", place, str(error), error.hint))
     return found
 

@@ -142,7 +142,7 @@ def _used(table: LossTable, loss: int) -> NDArray[np.bool_]:
     there = np.isfinite(table.losses[:, loss])
     if table.means is None:
         return there
-    used = there & (table.losses[:, loss] < PLATEAU * table.means[loss])
+    used = there & ~(table.losses[:, loss] >= PLATEAU * table.means[loss])  # nothing is known where there is no mean
     left = len(np.unique(table.points[used]))
     if left < 4:
         raise InputError(

@@ -33,7 +33,7 @@ class LossTable:
         names: names of the losses; the columns of `losses`. A loss named as a domain is the loss on that domain.
         amounts: in any one unit (samples, tokens), shape (runs, domains).
         losses: positive, shape (runs, losses); NaN where a run has no value of one.
-        means: the losses of predicting the mean intensity, shape (losses,); None where unknown.
+        means: the losses of predicting the mean intensity, shape (losses,), NaN for one of no domain; None where unknown.
         seeds: shape (runs,).
         owners: for each loss the domain it is on, None for one of no domain; by name where left out.
         bests: for each loss None, or the bound of the score that it is the distance to: loss = bound - score.
@@ -50,26 +50,29 @@ class LossTable:
 
     @classmethod
     def of(cls, domains: Sequence[str], runs: Sequence[RunRow]) -> LossTable:
-        """A table from rows with `amounts`, `losses`, `seed` and perhaps `mean_losses`, each keyed by domain.
+        """A table from rows with `amounts` by domain, `losses` and perhaps `mean_losses` by name, and `seed`.
+
+        The losses are those of the first row, domains first; one that is named as no domain belongs to none.
 
         Raises:
             InputError: no rows, a missing domain, or a value that is not a finite positive loss.
         """
         if not runs:
             raise InputError("there are no runs to fit laws on")
+        names = [*domains, *(name for name in runs[0]["losses"] if name not in domains)]
         for run in runs:
-            for part in ("amounts", "losses"):
-                if set(run[part]) != set(domains):
+            for part, wanted in (("amounts", domains), ("losses", names)):
+                if set(run[part]) != set(wanted):
                     raise InputError(f"run {run.get('key', '?')[:12]}: its {part} name {sorted(run[part])}")
             for name, value in run["losses"].items():
                 if not (np.isfinite(value) and value > 0):
                     raise InputError(f"run {run.get('key', '?')[:12]}: the loss on {name} is {value}")
         amounts = np.array([[run["amounts"][name] for name in domains] for run in runs], float)
-        losses = np.array([[run["losses"][name] for name in domains] for run in runs], float)
+        losses = np.array([[run["losses"][name] for name in names] for run in runs], float)
         means = None
         if all("mean_losses" in run for run in runs):
-            means = np.array([runs[0]["mean_losses"][name] for name in domains], float)
-        return cls.sorted(tuple(domains), tuple(domains), amounts, losses, means, [run["seed"] for run in runs])
+            means = np.array([runs[0]["mean_losses"].get(name, np.nan) for name in names], float)
+        return cls.sorted(tuple(domains), tuple(names), amounts, losses, means, [run["seed"] for run in runs])
 
     @classmethod
     def sorted(

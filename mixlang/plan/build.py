@@ -7,19 +7,19 @@ measured of them on each domain, and nothing else, so that a changed constraint 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mixlang.documents import EvaluationSettings, RunRow, Training, Volume
+from mixlang.documents import EvaluationSettings, RunRow, TaskSettings, Training, Volume
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
 from mixlang.plan.data_manifest import DataManifest, VolumeRecord
 from mixlang.plan.design import probe_points
-from mixlang.plan.split import order_key, validation_subjects
-from mixlang.plan.tasks import downstream_settings
+from mixlang.plan.split import order_key, split_subjects
+from mixlang.plan.tasks import compile_tasks, downstream_settings, probe_tasks
 from mixlang.spec.presets import resolve_intensity, resolve_model
 from mixlang.spec.schema import Spec
 
@@ -205,19 +205,23 @@ def _proportions(run: Run) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A plan and, by stage, the settings that stage depends on."""
+    """A plan and, by stage, the settings that stage depends on; and the tasks, all of them."""
 
     plan: Plan
     settings: dict[str, dict[str, Any]]
+    tasks: dict[str, TaskSettings]
 
 
-def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
+def compile_plan(spec: Spec, manifest: DataManifest, reuse: Callable[[Plan], list[Run]] | None = None) -> Compiled:
     """Compile a spec and its data into runs and settings.
+
+    Args:
+        reuse: the runs of earlier studies that are to be kept, from a plan without runs: see `mixlang.study.reuse`.
 
     Raises:
         InputError: a domain cannot be split, or a constraint cannot hold with the data there are.
     """
-    validation = validation_subjects(manifest, spec.data.split.validation, spec.data.split.seed)
+    validation = set(split_subjects(manifest, spec.data.split, manifest.sides).validation)
     volumes: dict[str, Volume] = {}
     domains: dict[str, dict[str, list[Any]]] = {}
     available: dict[str, dict[str, float]] = {}
@@ -241,11 +245,23 @@ def compile_plan(spec: Spec, manifest: DataManifest) -> Compiled:
     match = spec.budgets.target if spec.train.repetition == "match" else None
     evaluation: EvaluationSettings = {"crops": spec.data.validation_crops, "seed": spec.data.split.seed}
     bare = Plan(_training(spec), evaluation, domains, volumes, match, [])
-    runs = [bare.run(kind, amounts, seed) for kind, amounts in probe_points(spec) for seed in range(spec.budgets.seeds)]
+    kept = reuse(bare) if reuse is not None else []
+    points = [(kind, amounts) for kind, amounts in probe_points(spec) if not _taught(amounts, kept)]
+    new = [bare.run(kind, amounts, seed) for kind, amounts in points for seed in range(spec.budgets.seeds)]
+    runs = [*kept, *new]
     plan = replace(bare, runs=list({run.key: run for run in runs}.values()))
     settings = _settings(spec, available)
-    settings["downstream"] = downstream_settings(spec, manifest, places, validation)
-    return Compiled(plan, settings)
+    tasks = compile_tasks(spec, manifest, places, validation)
+    settings["evaluate"] = {"tasks": probe_tasks(spec, tasks), "reuse": spec.design.reuse}
+    settings["downstream"] = downstream_settings(spec, tasks)
+    return Compiled(plan, settings, tasks)
+
+
+def _taught(amounts: Mapping[str, int], kept: Sequence[Run]) -> bool:
+    """Whether runs that are kept teach what a point of the design would: their domains alone, at one of their budgets."""
+    seen = {name for run in kept for name, amount in run.amounts.items() if amount}
+    budgets = {run.budget for run in kept}
+    return sum(amounts.values()) in budgets and all(name in seen for name, amount in amounts.items() if amount)
 
 
 def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, Volume]) -> str:
@@ -288,7 +304,7 @@ def _training(spec: Spec) -> Training:
 
 def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
     objective = spec.objective.model_dump(mode="json")
-    objective["weights"] = {name: spec.objective.weights.get(name, 1.0) for name in spec.domains}
+    objective["weights"] = {name: spec.objective.weight(name) for name in spec.domains} | spec.objective.of_tasks
     constraints = spec.constraints.model_dump(mode="json")
     constraints["prior"] = constraints["prior"]["kl"]
     if constraints["repetition"] == "unlimited":
@@ -306,7 +322,6 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
     }
     return {
         "prepare": {"thumbnails": spec.data.thumbnails},
-        "evaluate": {"tasks": {}},
         "fit": {**spec.law.model_dump(mode="json"), "fixed_total": one_cost},
         "allocate": {
             **problem,

@@ -65,6 +65,8 @@ class Reasons:
         self.budgets = {run.budget for run in before.runs}
         self.seeds = {run.seed for run in before.runs}
         self.common = [str(change) for change in differences(before.training, after.training)]
+        gone = sorted(set(before.domains) - set(after.domains))
+        self.common += [f"the domain {name} is gone" for name in gone]
         if before.target != after.target:
             self.common.append(f"repetition: match, target {_shown(before.target)} -> {_shown(after.target)}")
         self.drawn = {name: self._drawn(name) for name in after.domains}
@@ -73,7 +75,7 @@ class Reasons:
         """What changed of the volumes a domain trains on, or ''."""
         assert self.before is not None
         if name not in self.before.domains:
-            return ""
+            return f"the domain {name} is new"
         old, new = self.before.domains[name]["train"], self.after.domains[name]["train"]
         if old == new:
             by = ["subject" if "subjects" in plan.domains[name] else "volume" for plan in (self.before, self.after)]

@@ -50,6 +50,20 @@ class VolumeRecord:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """Which subjects are validated on, and which trained on: all that were ever split, in the order of their names.
+
+    Attributes:
+        fraction, seed: what they were split by.
+    """
+
+    fraction: float
+    seed: int
+    validation: tuple[str, ...] = ()
+    training: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DomainData:
     """A domain's usable volumes in a fixed order, and what was set aside and why."""
 
@@ -63,15 +77,24 @@ class DataManifest:
 
     Attributes:
         scanned: what of the spec decided it, see `scanned_by`; empty in manifests of before it was recorded.
+        sides: the split of the subjects; None before they are split, and in manifests of before it was recorded.
     """
 
     domains: dict[str, DomainData] = field(default_factory=dict)
     scanned: str = ""
+    sides: Sides | None = None
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
-        document = {"version": 1, "domains": {name: _domain_json(data) for name, data in self.domains.items()}}
-        write_json(path, {**document, "scanned": self.scanned} if self.scanned else document)
+        document: dict[str, Any] = {
+            "version": 1,
+            "domains": {name: _domain_json(data) for name, data in self.domains.items()},
+        }
+        if self.scanned:
+            document["scanned"] = self.scanned
+        if self.sides is not None:
+            document["split"] = asdict(self.sides)
+        write_json(path, document)
 
     @classmethod
     def read(cls, path: Path) -> DataManifest:
@@ -83,11 +106,17 @@ class DataManifest:
         value = read_json(path)
         try:
             domains = {name: _domain_data(data) for name, data in value["domains"].items()}
-            return cls(domains, value.get("scanned", ""))
+            return cls(domains, value.get("scanned", ""), _sides(value.get("split")))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} is damaged ({error})", "Run 'mixlang run SPEC' to scan the data again."
             ) from error
+
+
+def _sides(value: dict[str, Any] | None) -> Sides | None:
+    if value is None:
+        return None
+    return Sides(value["fraction"], value["seed"], tuple(value["validation"]), tuple(value["training"]))
 
 
 def scanned_by(spec: Spec) -> str:
@@ -100,7 +129,7 @@ def scanned_by(spec: Spec) -> str:
         for name, domain in spec.domains.items()
     }
     labels = {"domain", "kind", "column", "label_map", "files"}
-    tasks = {name: task.model_dump(mode="json", include=labels) for name, task in spec.downstream.tasks.items()}
+    tasks = {name: task.model_dump(mode="json", include=labels) for name, task in spec.tasks.items()}
     return digest({"domains": domains, "tasks": tasks})
 
 

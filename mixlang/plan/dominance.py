@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mixlang.documents import ScannedVolume
 from mixlang.errors import InputError
 from mixlang.plan.data_manifest import DataManifest, VolumeRecord
-from mixlang.plan.split import validation_subjects
+from mixlang.plan.split import split_subjects
 from mixlang.spec.diagnostics import Diagnostic
 from mixlang.spec.loader import LoadedSpec
 
@@ -84,7 +84,7 @@ def dominated(loaded: LoadedSpec, manifest: DataManifest, seen: str = "") -> lis
     split, found = loaded.spec.data.split, []
     held: set[str] = set()
     with contextlib.suppress(InputError):  # that a domain cannot be split is reported as that
-        held = validation_subjects(manifest, split.validation, split.seed)
+        held = set(split_subjects(manifest, split, manifest.sides).validation)
     if not held:
         return []
     for name, data in manifest.domains.items():

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mixlang.documents import EvaluateSettings, TaskSettings
+from mixlang.documents import EvaluateSettings, ProbeTask
 from mixlang.errors import InputError
 from mixlang.files import digest, read_json
 from mixlang.plan.build import EVALUATION_VERSION, Plan
@@ -29,15 +30,21 @@ class Evaluation:
 
     name: str
     key: str
-    task: TaskSettings | None = None
+    task: ProbeTask | None = None
 
 
 def evaluations_of(plan: Plan, settings: EvaluateSettings | None = None) -> list[Evaluation]:
     """What is measured of the runs of a plan: the loss on each domain, then that of each task of the objective."""
     found = [_of_domain(plan, name) for name in plan.domains]
-    for name, task in (settings or {"tasks": {}})["tasks"].items():
-        found.append(Evaluation(name, digest({"version": TASK_LOSS_VERSION, "task": task}), task))
+    for name, task in settings["tasks"].items() if settings is not None else ():
+        found.append(Evaluation(name, digest({"version": TASK_LOSS_VERSION, "task": _by_content(task)}), task))
     return found
+
+
+def _by_content(task: ProbeTask) -> dict[str, Any]:
+    """A task without the paths of its label maps: where files are decides nothing."""
+    cases = [{**case, "label": case["label"]["key"]} if "label" in case else case for case in task["cases"]]
+    return {**task, "cases": cases}
 
 
 def read_evaluations(plan: Plan, path: Path) -> list[Evaluation]:

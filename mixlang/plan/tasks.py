@@ -1,4 +1,4 @@
-"""Downstream tasks as data: the labelled volumes of each task, its folds, and what of it cannot be measured.
+"""Tasks as data: the labelled volumes of each task, its folds, and what of it cannot be measured.
 
 A function of the spec and the data manifest, as the plan is; `settings/downstream.json` holds it, so that an edited task
 trains no pretraining run again.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mixlang.documents import Case, DownstreamSettings, LabelFile, TaskSettings
+from mixlang.documents import Case, DownstreamSettings, LabelFile, ProbeTask, TaskSettings
 from mixlang.files import digest
 from mixlang.names import ALLOCATED, PUBLISHED, SCRATCH, published_budgets
 from mixlang.plan.data_manifest import DataManifest, VolumeRecord
@@ -34,17 +34,32 @@ Problem = tuple[str, Path_, str, str]
 """Code, place in the spec, message, what to do."""
 
 
-def downstream_settings(
+def compile_tasks(
     spec: Spec, manifest: DataManifest, keys: Mapping[tuple[str, str], str], held_out: set[str]
-) -> DownstreamSettings:
-    """What the downstream stage depends on; of a spec without tasks nothing.
+) -> dict[str, TaskSettings]:
+    """The tasks of a spec with their labelled volumes, by name.
 
     Args:
         keys: prepared-volume keys by (domain, path).
         held_out: the validation subjects of pretraining.
     """
-    downstream = spec.downstream
-    if not downstream.tasks:
+    return {name: _task(spec, name, task, manifest, keys, held_out) for name, task in spec.tasks.items()}
+
+
+def probe_tasks(spec: Spec, tasks: Mapping[str, TaskSettings]) -> dict[str, ProbeTask]:
+    """The tasks that the objective names, as a frozen probe of every run sees them: not how a head would be trained."""
+    found: dict[str, ProbeTask] = {}
+    for name in spec.objective.of_tasks:
+        task = tasks[name]
+        kept = {part: task[part] for part in ("kind", "domain", "classes", "values", "folds", "seed", "cases")}
+        found[name] = kept  # type: ignore[assignment]
+    return found
+
+
+def downstream_settings(spec: Spec, tasks: Mapping[str, TaskSettings]) -> DownstreamSettings:
+    """What the downstream stage depends on; of a spec without tasks that are measured at the end nothing."""
+    downstream, measured = spec.downstream, {name: task for name, task in tasks.items() if task["modes"]}
+    if not measured:
         return {"tasks": {}}
     budget = downstream.budget or max(spec.budgets.holdout, default=None)
     return {
@@ -53,7 +68,7 @@ def downstream_settings(
         "seeds": downstream.seeds,
         "labels": sorted(downstream.labels),
         "pretraining_seeds": spec.verify.seeds,
-        "tasks": {name: _task(spec, name, task, manifest, keys, held_out) for name, task in downstream.tasks.items()},
+        "tasks": measured,
     }
 
 
@@ -113,7 +128,7 @@ def _label(volume: str, record: VolumeRecord, found: dict[str, Any]) -> LabelFil
     return {"key": key, "path": found.get("path"), "content": found["content"]}
 
 
-def folds_of(task: TaskSettings) -> list[tuple[list[int], list[int]]]:
+def folds_of(task: TaskSettings | ProbeTask) -> list[tuple[list[int], list[int]]]:
     """The (training, test) cases of each fold; a subject is never on both sides.
 
     Without `folds` there is one: trained on the training subjects of pretraining, tested on its validation subjects.
@@ -158,7 +173,7 @@ def _held(case: Case) -> Iterable[str]:
     return case["holds"] if "holds" in case else [str(case["class"])]
 
 
-def labelled(task: TaskSettings, training: list[int], fraction: float, seed: int) -> list[int]:
+def labelled(task: TaskSettings | ProbeTask, training: list[int], fraction: float, seed: int) -> list[int]:
     """The training cases whose labels are used: of the subjects with each combination of classes that part, rounded up.
 
     Subsets are nested: with the same seed a larger part holds the smaller ones.
@@ -174,13 +189,13 @@ def labelled(task: TaskSettings, training: list[int], fraction: float, seed: int
     return [index for index in training if cases[index]["subject"] in kept]
 
 
-def task_problems(spec: Spec, settings: DownstreamSettings) -> list[Problem]:
-    """Why tasks could not be trained or measured, each at its place in the spec; nothing is trained before it is mended."""
+def task_problems(spec: Spec, tasks: Mapping[str, TaskSettings | ProbeTask]) -> list[Problem]:
+    """Why tasks could not be trained or measured, each at its place in the spec; nothing is trained before it is fixed."""
     found: list[Problem] = []
-    for name, task in settings["tasks"].items():
-        place: Path_ = ("downstream", "tasks", name)
+    for name, task in tasks.items():
+        place: Path_ = ("tasks", name)
         if not task["cases"]:
-            declared = spec.downstream.tasks[name]
+            declared = spec.tasks[name]
             what = f"has a class in the column '{declared.column}'" if declared.column else "has a label map"
             help = (
                 "fill the column"
@@ -190,12 +205,12 @@ def task_problems(spec: Spec, settings: DownstreamSettings) -> list[Problem]:
             found.append(("MX0311", (*place, "domain"), f"no volume of '{task['domain']}' {what}", help))
         else:
             found += [
-                ("MX0312", place, message, help) for message, help in _unmeasurable(task, min(settings["labels"]))
+                ("MX0312", place, message, help) for message, help in _unmeasurable(task, min(spec.downstream.labels))
             ]
     return found
 
 
-def _unmeasurable(task: TaskSettings, fraction: float) -> list[tuple[str, str]]:
+def _unmeasurable(task: TaskSettings | ProbeTask, fraction: float) -> list[tuple[str, str]]:
     """What is wrong with a task's classes, at most one thing a class."""
     if task["kind"] == "classification" and len({case["class"] for case in task["cases"]}) < 2:
         index = task["cases"][0]["class"]

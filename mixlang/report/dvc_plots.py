@@ -43,7 +43,7 @@ def curves(results: Results) -> str:
     """Every probe run's loss on every domain, as CSV: `samples`, `loss`, `domain`, `kind`, `seed`."""
     rows = (
         (run["budget"], run["losses"][name], name, run["kind"], run["seed"])
-        for name in results.domains
+        for name in results.losses
         for run in results.runs
     )
     return _table(["samples", "loss", "domain", "kind", "seed"], rows)

@@ -103,6 +103,16 @@ class Results:
         """Names, in the order of all columns."""
         return self.allocation["domains"]
 
+    @property
+    def losses(self) -> list[str]:
+        """Names of the losses: the domains, then the tasks of the objective."""
+        return list(self.laws.names)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks of the objective."""
+        return [name for name in self.losses if name not in self.domains]
+
     def single(self, source: str, name: str) -> list[tuple[float, float]]:
         """Budget and loss on `name` of every run on `source` alone."""
         return [

@@ -26,7 +26,8 @@ def transfer_section(results: Results) -> list[str]:
         heading = f"Measured at {largest:,} samples: specialist / other"
         parts.append(f"<figure>{heat_map(heading, results.domains, results.domains, ratio, alt)}</figure>")
     amounts = np.array([results.allocation["target"]["amounts"][name] for name in results.domains])
-    worth = [law.law.exchange(law.theta, amounts / law.scale).tolist() for law in results.laws.laws]
+    of_domains = [results.laws[name] for name in results.domains]
+    worth = [law.law.exchange(law.theta, amounts / law.scale).tolist() for law in of_domains]
     alt = "Fitted worth of one more sample of each domain, in samples of the evaluated domain, at the published shares"
     figure = heat_map("Worth of one sample at the published shares", results.domains, results.domains, worth, alt)
     parts += [f"<figure>{figure}</figure>", "</div>"]

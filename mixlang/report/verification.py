@@ -109,7 +109,7 @@ def _scatter(results: Results) -> str:
     alt = "Predicted against measured loss of every held-out run, by domain"
     chart = Chart("Held-out runs", alt, ends, ends, "predicted loss", "measured loss", height=320)
     chart.diagonal()
-    for index, name in enumerate(results.domains):
+    for index, name in enumerate(results.losses):
         mine = [point for point in points if point["domain"] == name]
         chart.points([point["predicted"] for point in mine], [point["measured"] for point in mine], index, name=name)
     return chart.render()
@@ -128,7 +128,7 @@ def _at_budget(results: Results, budget: int) -> list[str]:
             ["shares trained, in whole samples", *results.domains],
             ([names[mixture], *percent(shares, results.domains)] for mixture, shares in trained.items()),
         ),
-        table(["measured loss", *results.domains], ([names[mixture], *found] for mixture, found in losses.items())),
+        table(["measured loss", *results.losses], ([names[mixture], *found] for mixture, found in losses.items())),
         soft("Mean over seeds ± standard deviation between seeds."),
     ]
     marked = {name: found for name, found in breaks.items() if name in trained}
@@ -146,7 +146,7 @@ def _changes(results: Results, ours: str, rivals: Mapping[str, Improvement]) -> 
     changes = [
         [
             f"{ours} against {name}",
-            *(cell(found["domains"][domain]) for domain in results.domains),
+            *(cell(found["domains"][name]) for name in results.losses),
             cell(found["overall"]),
         ]
         for name, found in rivals.items()
@@ -154,30 +154,30 @@ def _changes(results: Results, ours: str, rivals: Mapping[str, Improvement]) -> 
     above = [
         [
             f"{ours} against {name}",
-            *(cell(found["reducible"][domain]) if found["reducible"][domain] else "-" for domain in results.domains),
+            *(cell(found["reducible"][name]) if found["reducible"][name] else "-" for name in results.losses),
         ]
         for name, found in rivals.items()
     ]
     needed = [
         [
             f"{name}, to reach {ours}",
-            *(_times(found["data"]["domains"][domain]) for domain in results.domains),
+            *(_times(found["data"]["domains"][name]) for name in results.losses),
             _times(found["data"]["objective"]),
         ]
         for name, found in rivals.items()
     ]
     return [
-        table(["measured change of the loss", *results.domains, "objective"], changes),
+        table(["measured change of the loss", *results.losses, "objective"], changes),
         soft(
             "Relative change from the rival to the mixture named first, the mean of the changes seed by seed; negative is "
             "better. In brackets: 95 % t-intervals over seeds, wide where seeds are few."
         ),
-        table(["measured change of the loss above the fitted floor", *results.domains], above),
+        table(["measured change of the loss above the fitted floor", *results.losses], above),
         soft(
             "The same of what the measured losses are above the fitted irreducible loss; a dash where none was fitted or little "
             "is left."
         ),
-        table(["fitted: times its samples", *results.domains, "objective"], needed),
+        table(["fitted: times its samples", *results.losses, "objective"], needed),
         soft(
             "By the laws, how many times its budget the rival would need, in its own proportions, for the measured change above; "
             "below 1 where the rival is ahead. A dash: none within 1,000 times, or the laws say nothing of the rival."
@@ -192,7 +192,7 @@ def _losses(results: Results, budget: int, mixtures: Sequence[str]) -> dict[str,
         if run["budget_asked"] == budget and run["mixture"] in rows:
             rows[run["mixture"]].append(run["losses"])
     return {
-        mixture: [_spread([losses[name] for losses in found]) for name in results.domains]
+        mixture: [_spread([losses[name] for losses in found]) for name in results.losses]
         for mixture, found in rows.items()
     }
 

@@ -70,8 +70,12 @@ def _domain_names(marked: Marked) -> list[str]:
 
 def _objective(spec: Spec, findings: _Findings) -> None:
     names = _domain_names(findings.marked)
-    _known_domains(spec.objective.weights, ("objective", "weights"), names, findings)
-    weights = [spec.objective.weights.get(name, 1.0) for name in names]
+    objective, place = spec.objective, ("objective", "weights")
+    given = objective.of_domains
+    named = given if isinstance(given, dict) else {}
+    _known_domains(named, (*place, "domains") if objective.by_group else place, names, findings)
+    _known_tasks(spec, findings)
+    weights = [*(objective.weight(name) for name in names), *objective.of_tasks.values()]
     if names and not any(weights):
         findings.error(
             "MX0202", ("objective", "weights"), "every weight is zero: nothing is left to minimise", key=True
@@ -81,16 +85,40 @@ def _objective(spec: Spec, findings: _Findings) -> None:
         findings.warn("MX0223", ("objective", "tail"), message, "take it out, or minimize: robust", key=True)
 
 
+def _known_tasks(spec: Spec, findings: _Findings) -> None:
+    """The tasks that the objective names, and names that a task shares with a domain."""
+    names = [str(name) for name in findings.marked.value.get("tasks") or {}]
+    for name in spec.objective.of_tasks:
+        if name not in names:
+            listed = f"the tasks are {', '.join(names)}" if names else "declare it under tasks"
+            help = did_you_mean(name, names) or listed
+            findings.error(
+                "MX0248", ("objective", "weights", "tasks", name), f"there is no task '{name}'", help, key=True
+            )
+    for name in names:
+        if name in spec.domains:
+            message = f"'{name}' is a domain too; each loss has a name of its own"
+            findings.error("MX0249", ("tasks", name), message, "give the task another name", key=True)
+    if spec.objective.relative_to == "specialist" and any(spec.objective.of_tasks.values()):
+        message = "a task belongs to no domain, so it has no specialist; its loss is relative to proportional sampling"
+        findings.warn(
+            "MX0250", ("objective", "relative_to"), message, "relative_to: proportional treats all losses alike"
+        )
+
+
 def _ignored(spec: Spec, findings: _Findings) -> None:
     """Keys that are given and that another key makes meaningless."""
     cosine, named = spec.train.schedule == "cosine", spec.law.family != "auto"
-    bare = not spec.downstream.tasks
+    bare = not any(task.modes for task in spec.tasks.values())
     wasted: list[tuple[bool, Path_, str]] = [
         (cosine, ("train", "decay_fraction"), "schedule cosine, which decays from the warmup on"),
         (named, ("law", "choose"), f"the one law '{spec.law.family}'"),
         (not spec.verify.grid.count, ("verify", "grid", "seeds"), "a grid of no mixtures"),
         (not spec.design.mixtures.count, ("design", "mixtures", "budgets"), "a design of no mixtures"),
-        *((bare, ("downstream", key), "a study without tasks") for key in ("encoders", "budget", "seeds", "labels")),
+        *(
+            (bare, ("downstream", key), "a study without tasks to measure at the end")
+            for key in ("encoders", "budget", "seeds", "labels")
+        ),
     ]
     for wrong, path, what in wasted:
         if wrong and path in findings.marked.keys:
@@ -200,6 +228,11 @@ def _target(spec: Spec, findings: _Findings) -> None:
         findings.warn("MX0233", path, message, "use 2 or 3")
 
 
+def points_needed(domains: int) -> int:
+    """Distinct points of a design that identify transfer among so many domains, at least."""
+    return 3 * (domains + 1)
+
+
 def _design(spec: Spec, findings: _Findings) -> None:
     design, probe = spec.design, spec.budgets.probe
     domains = len(spec.domains)
@@ -218,7 +251,9 @@ def _design(spec: Spec, findings: _Findings) -> None:
         message = f"{len(set(probe))} probe budgets cannot identify a power law with a floor; at least 4 are needed"
         findings.error("MX0213", ("budgets", "probe"), message, "add budgets, each about 1.5 to 2 times the one before")
     points = design.single_domain * domains * len(probe) + design.mixtures.count * len(mixed_at)
-    needed = 3 * (domains + 1)
+    needed = points_needed(domains)
+    if design.reuse:
+        return  # how many runs there are is known once those of the versions are
     if points < needed:
         message = f"{points} distinct probe points cannot identify transfer among {domains} domains: {needed} needed"
         path = ("design",) if ("design",) in findings.marked.keys else ("budgets",)
@@ -421,13 +456,13 @@ def _solved(spec: Spec) -> list[str]:
 def _encoders(spec: Spec, findings: _Findings) -> None:
     downstream, section = spec.downstream, ("downstream",)
     _encoder_names(spec, findings)
-    if not downstream.tasks:
+    if not any(task.modes for task in spec.tasks.values()):
         return
     if not spec.budgets.holdout:
         message = (
             "downstream tasks take their encoders from the verification, and there is no holdout budget to verify at"
         )
-        findings.error("MX0237", (*section, "tasks"), message, "add budgets.holdout", key=True)
+        findings.error("MX0237", ("tasks",), message, "add budgets.holdout", key=True)
     elif downstream.budget is not None and downstream.budget not in spec.budgets.holdout:
         shown = ", ".join(show_amount(amount) for amount in spec.budgets.holdout)
         message = f"{show_amount(downstream.budget)} is not a holdout budget, so no verification run has it"
@@ -459,8 +494,8 @@ def _encoder_names(spec: Spec, findings: _Findings) -> None:
 
 def _tasks(spec: Spec, findings: _Findings) -> None:
     names = _domain_names(findings.marked)
-    for name, task in spec.downstream.tasks.items():
-        section: Path_ = ("downstream", "tasks", name)
+    for name, task in spec.tasks.items():
+        section: Path_ = ("tasks", name)
         if names and task.domain not in names:
             help = did_you_mean(task.domain, names) or f"the domains are {', '.join(names)}"
             findings.error("MX0201", (*section, "domain"), f"there is no domain '{task.domain}'", help)
@@ -479,11 +514,11 @@ def _tasks(spec: Spec, findings: _Findings) -> None:
 
 
 def _task_sources(spec: Spec, findings: _Findings) -> None:
-    for name, task in spec.downstream.tasks.items():
+    for name, task in spec.tasks.items():
         domain = spec.domains.get(task.domain)
         if domain is None:
             continue
-        section, kind = ("downstream", "tasks", name), domain.source.kind
+        section, kind = ("tasks", name), domain.source.kind
         if task.column is not None and kind != "manifest":
             message = f"'column' needs a manifest, and the domain '{task.domain}' is a {kind} source"
             findings.error("MX0242", (*section, "column"), message, "use 'present', or write a manifest")
@@ -494,18 +529,18 @@ def _task_sources(spec: Spec, findings: _Findings) -> None:
 
 def _task_patch(spec: Spec, findings: _Findings) -> None:
     patch = spec.model.patch
-    for name, task in spec.downstream.tasks.items():
+    for name, task in spec.tasks.items():
         if task.kind == "segmentation" and "finetune" in task.modes and (patch < 4 or patch & (patch - 1)):
             message = (
                 f"the head for fine-tuning halves the patch down to a voxel, and {patch} is no power of two from 4 on"
             )
-            path: Path_ = ("downstream", "tasks", name, "kind")
+            path: Path_ = ("tasks", name, "kind")
             findings.error("MX0243", path, message, "use model.patch 4, 8, 16 or 32, or modes: [probe]")
 
 
 _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] = (
-    (_objective, ("objective",)),
-    (_ignored, ("train", "law", "verify", "design", "downstream")),
+    (_objective, ("objective", "tasks", "domains")),
+    (_ignored, ("train", "law", "verify", "design", "downstream", "tasks")),
     (_constrained, ("constraints",)),
     (_grid, ("volume", "model")),
     (_budgets, ("budgets", "train")),
@@ -522,9 +557,9 @@ _CHECKS: tuple[tuple[Callable[[Spec, _Findings], None], tuple[str, ...]], ...] =
     (_split, ("domains", "data")),
     (_room, ("domains", "data", "volume", "constraints", "budgets")),
     (_baselines, ("verify", "budgets", "domains")),
-    (_encoders, ("downstream", "verify", "budgets")),
-    (_tasks, ("downstream",)),
-    (_task_sources, ("downstream", "domains")),
-    (_task_patch, ("downstream", "model")),
+    (_encoders, ("downstream", "verify", "budgets", "tasks")),
+    (_tasks, ("tasks",)),
+    (_task_sources, ("tasks", "domains")),
+    (_task_patch, ("tasks", "model")),
 )
 """Each check with the sections it reads."""

@@ -176,47 +176,47 @@ CODES: dict[str, Code] = {
         "downstream tasks without a verification",
         "Their encoders are those of the verification runs, at one of the holdout budgets.",
         "name: demo",
-        "name: demo\ndownstream: {budget: 49152, tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: 2}}}}",
+        "name: demo\ndownstream: {budget: 49152}\ntasks: {liver: {kind: segmentation, domain: ct, classes: {liver: 2}}}",
     ),
     "MX0238": Code(
         "an encoder that is not trained",
         "Baselines are trained where verify.baselines names them.",
         "name: demo",
-        "name: demo\ndownstream: {encoders: [unimax], tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
-        "2}}}}",
+        "name: demo\ndownstream: {encoders: [unimax]}\ntasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
+        "2}}}",
     ),
     "MX0239": Code(
         "a downstream setting twice",
         "Each encoder, mode and part of the labels is fitted once.",
         "name: demo",
-        "name: demo\ndownstream: {labels: [1.0, 1.0], tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
-        "2}}}}",
+        "name: demo\ndownstream: {labels: [1.0, 1.0]}\ntasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
+        "2}}}",
     ),
     "MX0240": Code(
         "a label in two classes",
         "A voxel has one class.",
         "name: demo",
-        "name: demo\ndownstream: {tasks: {organs: {kind: segmentation, domain: ct, classes: {liver: 2, all: [2, 3]}}}}",
+        "name: demo\ntasks: {organs: {kind: segmentation, domain: ct, classes: {liver: 2, all: [2, 3]}}}",
     ),
     "MX0241": Code(
         "one label map for all volumes",
         "The pattern must say how a volume's label map is called.",
         "name: demo",
-        "name: demo\ndownstream: {tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: 2}, label_map: "
-        "label.nii.gz}}}",
+        "name: demo\ntasks: {liver: {kind: segmentation, domain: ct, classes: {liver: 2}, label_map: "
+        "label.nii.gz}}",
     ),
     "MX0242": Code(
         "labels that the source does not have",
         "Columns are those of a manifest; phantoms bring their label maps.",
         "name: demo",
-        "name: demo\ndownstream: {tasks: {grade: {kind: classification, domain: ct, column: grade}}}",
+        "name: demo\ntasks: {grade: {kind: classification, domain: ct, column: grade}}",
     ),
     "MX0243": Code(
         "a patch that the segmentation head cannot undo",
         "The head for fine-tuning doubles the resolution of the tokens until it has voxels.",
         "name: demo",
-        "name: demo\nmodel: {patch: 12}\ndownstream: {tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
-        "2}}}}",
+        "name: demo\nmodel: {patch: 12}\ntasks: {liver: {kind: segmentation, domain: ct, classes: {liver: "
+        "2}}}",
     ),
     "MX0244": Code(
         "a mixture whose shares do not sum to 1",
@@ -241,6 +241,26 @@ CODES: dict[str, Code] = {
         "A grid is trained at the smallest of them.",
         "holdout: [65536], target: 100k}",
         "target: 100k}\nverify: {grid: {count: 15}}",
+    ),
+    "MX0248": Code(
+        "no such task",
+        "The objective names a task the spec does not have.",
+        "name: demo",
+        "name: demo\nobjective: {weights: {domains: 1, tasks: {liver: 1}}}",
+    ),
+    "MX0249": Code(
+        "a task with the name of a domain",
+        "Losses are known by name: a domain's and a task's need two.",
+        "name: demo",
+        "name: demo\ntasks: {ct: {kind: segmentation, domain: ct, classes: {liver: 2}}}",
+    ),
+    "MX0250": Code(
+        "a task without a specialist",
+        "With relative_to: specialist the losses of tasks are relative to proportional sampling all the same.",
+        "name: demo",
+        "name: demo\ntasks: {liver: {kind: segmentation, domain: ct, classes: {liver: 2}}}\nobjective: {relative_to: specialist, "
+        "weights: {domains: 1, tasks: {liver: 1}}}",
+        warning=True,
     ),
     "MX0301": Code("an undefined variable", "A `${variable}` of a path has no value on this machine.", _CT,
                    "{modality: ct, source: {manifest: '${data_root}/ct.csv'}}"),
@@ -312,6 +332,15 @@ CODES: dict[str, Code] = {
         "The data cannot be found on this machine, and an earlier scan of the same sources is committed: what it found is "
         "used. Planning, solving and publishing go on from committed results; only training needs the files.",
         warning=True,
+    ),
+    "MX0317": Code(
+        "a version that cannot be reused",
+        "Runs are kept where recipe, model, crop and data are the same. A version that is not in the registry, or was "
+        "trained otherwise, teaches this study nothing.",
+    ),
+    "MX0318": Code(
+        "a subject pattern that names nobody",
+        "data.split.hold_out names subjects by which nothing would be held out.",
     ),
     "MX0401": Code("over the limit", "What is left to train, or to store, exceeds the spec's `limits`."),
 }  # fmt: skip

@@ -81,7 +81,9 @@ def resolved(spec: Spec) -> dict[str, Any]:
             result["domains"][name]["source"]["key"] = domain.source.key or "training"
     if spec.design.mixtures.budgets is None:
         result["design"]["mixtures"]["budgets"] = list(spec.budgets.probe)
-    result["objective"]["weights"] = {name: spec.objective.weights.get(name, 1.0) for name in spec.domains}
+    domains = {name: spec.objective.weight(name) for name in spec.domains}
+    tasks = spec.objective.of_tasks
+    result["objective"]["weights"] = {"domains": domains, "tasks": tasks} if tasks else domains
     if spec.limits.max_disk is not None:
         result["limits"]["max_disk"] = exact_bytes(spec.limits.max_disk)
     result["publish"]["as"] = spec.registry_name

@@ -16,6 +16,7 @@ _NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 
 Name = Annotated[str, Field(pattern=_NAME)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 LANGUAGE_VERSION = 1
 """What `mixlang:` says at the top of a spec this compiler reads."""
@@ -73,6 +74,12 @@ class Split(Section):
         0.2, "Fraction of each domain's subjects kept for validation.", 0.2, "fraction", gt=0, lt=1
     )
     seed: int = _key(0, "Seed of the split, and of the fixed validation crops and masks.", 7, "seed", ge=0)
+    hold_out: list[str] = _key(
+        [],
+        "Subjects that are validated on whatever the fraction, by name or pattern; those of a later validation set, for "
+        "example. Others keep the side they have.",
+        ["sub-9*"],
+    )
 
 
 class Data(Section):
@@ -372,10 +379,23 @@ class Mixtures(Section):
     )
 
 
+def _version(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}@v[1-9][0-9]*", value):
+        raise ValueError(f"'{value[:80]}' is no version with its number, such as study@v1")
+    return value
+
+
 class Design(Section):
     """Which probe runs are trained."""
 
     single_domain: bool = _key(True, "Each domain alone at each probe budget.", False)
+    reuse: list[Annotated[str, AfterValidator(_version)]] = _key(
+        [],
+        "Published versions of this registry whose probe runs are kept, by name and number: of the same recipe, they are "
+        "measured on what is new, and only runs that hold a new domain, or have a new budget, are trained.",
+        ["ct-mri-pet@v1"],
+        max_length=16,
+    )
     mixtures: Mixtures = _section()
 
 
@@ -399,8 +419,12 @@ class Objective(Section):
         "worst_case",
     )
     tail: float = _key(0.2, "robust only: the fraction of draws that is the worst part.", 0.2, "fraction", gt=0, le=1)
-    weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = _key(
-        {}, "Weight of each domain's loss; 1 where left out.", {"pet": 2}, "weight"
+    weights: dict[str, Weight | dict[Name, Weight]] = _key(
+        {},
+        "Weight of each domain's loss, 1 where left out; or {domains: ..., tasks: ...}: weights of domains (by name, or one "
+        "number for all) and of the losses of tasks (0 where left out).",
+        {"domains": 0, "tasks": {"organs": 1}},
+        "weight",
     )
     relative_to: Literal["proportional", "specialist"] = _key(
         "proportional",
@@ -408,6 +432,40 @@ class Objective(Section):
         "of the budget on that domain.",
         "specialist",
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _of_one_form(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not any(isinstance(item, dict) for item in value.values()):
+            return value
+        other = next((key for key in value if key not in ("domains", "tasks")), None)
+        if other is not None:
+            raise ValueError(f"beside '{other}' there are weights by group; a group is domains or tasks")
+        if "tasks" in value and not isinstance(value["tasks"], dict):
+            raise ValueError("the weights of tasks are by name, as {organs: 1}")
+        if "domains" not in value:
+            raise ValueError("say what the domains weigh too: domains: 0 where tasks alone count, or weights by name")
+        return value
+
+    @property
+    def by_group(self) -> bool:
+        """Whether weights are given as {domains, tasks}."""
+        return any(isinstance(item, dict) for item in self.weights.values())
+
+    @property
+    def of_domains(self) -> dict[str, float] | float:
+        """The weights of domains by name, 1 where left out; or one for all."""
+        return self.weights["domains"] if self.by_group else self.weights  # type: ignore[return-value]
+
+    @property
+    def of_tasks(self) -> dict[str, float]:
+        """The weights of the tasks that are named."""
+        return self.weights.get("tasks", {}) if self.by_group else {}  # type: ignore[return-value]
+
+    def weight(self, domain: str) -> float:
+        """The weight of a domain's loss."""
+        given = self.of_domains
+        return given.get(domain, 1.0) if isinstance(given, dict) else given
 
 
 class ShareBounds(Section):
@@ -510,7 +568,7 @@ Label = Annotated[int, Field(ge=1, le=32_767)]
 
 
 class Task(Section):
-    """One downstream task: what is predicted of which domain's volumes, from which labels."""
+    """One task: what is predicted of which domain's volumes, from which labels."""
 
     kind: Literal["classification", "segmentation"] = _key(
         ..., "What is predicted: a class of each volume, or a class of each voxel.", "segmentation"
@@ -546,9 +604,9 @@ class Task(Section):
     )
     modes: list[Literal["probe", "finetune"]] = _key(
         ["probe", "finetune"],
-        "probe: the encoder stays as it was pretrained and only the head is trained; finetune: both are trained.",
+        "How it is measured at the end. probe: the encoder stays as it was pretrained and only the head is trained; finetune: "
+        "both are trained; none: it is a part of the objective alone.",
         ["finetune"],
-        min_length=1,
         max_length=2,
     )
     folds: int | None = _key(
@@ -635,12 +693,6 @@ class Downstream(Section):
         "fraction",
         min_length=1,
         max_length=8,
-    )
-    tasks: dict[Name, Task] = _key(
-        {},
-        "The tasks, by name.",
-        {"organs": {"kind": "segmentation", "domain": "ct", "classes": {"liver": 2, "spleen": 3}}},
-        max_length=32,
     )
 
 
@@ -804,6 +856,13 @@ class Spec(Section):
     objective: Objective = _section()
     constraints: Constraints = _section()
     verify: Verify = _section()
+    tasks: dict[Name, Task] = _key(
+        {},
+        "Tasks with labels, by name. Those that objective.weights names are measured of every probe run, by a frozen probe; "
+        "all are measured at the end of the encoders of the verification (downstream), in the modes they name.",
+        {"organs": {"kind": "segmentation", "domain": "ct", "classes": {"liver": 2, "spleen": 3}}},
+        max_length=32,
+    )
     downstream: Downstream = _section()
     launch: Launch = _section()
     limits: Limits = _section()

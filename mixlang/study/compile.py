@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,20 +10,23 @@ from mixlang.console import Progress, say
 from mixlang.errors import InputError, MixlangError
 from mixlang.files import read_json, write_json
 from mixlang.hardware import cores
-from mixlang.plan.build import Compiled, compile_plan, unusable
-from mixlang.plan.data_manifest import DataManifest, committed_manifest, in_two_domains, scanned_by
+from mixlang.plan.build import Compiled, Plan, Run, compile_plan, unusable
+from mixlang.plan.data_manifest import DataManifest, Sides, committed_manifest, in_two_domains, scanned_by
 from mixlang.plan.dominance import dominated
-from mixlang.plan.split import Unsplittable
+from mixlang.plan.split import Unsplittable, held_out, split_subjects
 from mixlang.plan.tasks import task_problems
 from mixlang.spec import Diagnostic, LoadedSpec, SpecError, load_spec
+from mixlang.spec.checks import points_needed
 from mixlang.spec.diagnostics import in_file_order, rendered
 from mixlang.spec.feasibility import infeasible
 from mixlang.spec.local_launch import absent_tracker, launch_here
 from mixlang.spec.locations import Locations, absent_data, check_sources
 from mixlang.spec.positions import Path_
+from mixlang.spec.schema import Spec
 from mixlang.study.askers import ask, ask_again
 from mixlang.study.committed import keep_line_ends, left_out
 from mixlang.study.pipeline import register
+from mixlang.study.reuse import NotReusable, earlier_sides, reused
 from mixlang.study.workspace import Study, Workspace
 from runners.data.patterns import Use, idle, uses
 from runners.data.sources.candidates import fits
@@ -135,20 +138,90 @@ def _compiled(
         raise SpecError(lost)
     if known is None:
         manifest = replace(_annotated(loaded, manifest, locations, workspace), scanned=scanned_by(loaded.spec))
+    if problems := _naming_nobody(loaded, manifest):
+        raise SpecError(problems)
     try:
-        compiled = compile_plan(loaded.spec, manifest)
+        manifest = with_sides(loaded.spec, manifest, workspace, study)
+        compiled = compile_plan(loaded.spec, manifest, reuse_of(loaded.spec, workspace))
     except Unsplittable as error:
-        path = ("domains", error.domain, "source")
+        path: Path_ = ("domains", error.domain, "source")
         raise SpecError([loaded.marked.diagnostic("MX0305", path, str(error), error.hint, key=True)]) from error
+    except NotReusable as error:
+        path = ("design", "reuse", loaded.spec.design.reuse.index(error.label))
+        raise SpecError([loaded.marked.diagnostic("MX0317", path, str(error), error.hint)]) from error
     crops = {name: data["crops"] for name, data in compiled.settings["allocate"]["available"].items()}
-    problems = [
+    few = _few_points(loaded, compiled.plan)
+    problems = few + [
         loaded.marked.diagnostic(code, path, text, help) for code, path, text, help in infeasible(loaded.spec, crops)
     ]
-    for code, path, text, help in task_problems(loaded.spec, compiled.settings["downstream"]):
+    for code, path, text, help in task_problems(loaded.spec, compiled.tasks):
         problems.append(loaded.marked.diagnostic(code, path, text, help, key=code == "MX0312"))
     if problems:
         raise SpecError(problems)
     return manifest, compiled, absent
+
+
+def with_sides(spec: Spec, manifest: DataManifest, workspace: Workspace, study: Study | None) -> DataManifest:
+    """A manifest with the split of its subjects, each of whom keeps the side he had in the study or in what it reuses.
+
+    Raises:
+        Unsplittable: a domain would be left without a training or a validation subject.
+        NotReusable: a version that is not there.
+    """
+    own = None if study is None else recorded_sides(study)
+    if own is not None and (own.fraction, own.seed) != (spec.data.split.validation, spec.data.split.seed):
+        own = None  # another split was asked for
+    earlier = earlier_sides(workspace, spec.design.reuse, manifest, spec.data.split, own)
+    return replace(manifest, sides=split_subjects(manifest, spec.data.split, earlier))
+
+
+def recorded_sides(study: Study) -> Sides | None:
+    """The split of a study's last compile: from data.json, or of before it was recorded there, from data.json and plan.json."""
+    try:
+        manifest = DataManifest.read(study.file("data.json"))
+        if manifest.sides is not None:
+            return manifest.sides
+        plan, fraction = Plan.read(study.file("plan.json")), study.load().spec.data.split.validation
+        held = {key for data in plan.domains.values() for key in data["validation"]}
+        on: dict[bool, set[str]] = {True: set(), False: set()}
+        contents = {(entry["domain"], entry["content"]): key in held for key, entry in plan.volumes.items()}
+        for name, data in manifest.domains.items():
+            for volume in data.volumes:
+                on[contents[name, volume.content]].add(volume.subject)
+        return Sides(fraction, plan.evaluation["seed"], tuple(sorted(on[True])), tuple(sorted(on[False] - on[True])))
+    except (MixlangError, LookupError, TypeError):
+        return None
+
+
+def reuse_of(spec: Spec, workspace: Workspace) -> Callable[[Plan], list[Run]]:
+    """What gives a plan the runs of the versions that a spec reuses."""
+    return lambda plan: [run for found in reused(workspace, spec.design.reuse, plan) for run in found.runs]
+
+
+def _few_points(loaded: LoadedSpec, plan: Plan) -> list[Diagnostic]:
+    """That a design with reused runs has too few points; one without is judged before its data are looked at."""
+    points = len({tuple(sorted(run.amounts.items())) for run in plan.runs})
+    needed = points_needed(len(plan.domains))
+    if not loaded.spec.design.reuse or points >= needed:
+        return []
+    message = f"with the runs that are kept, {points} distinct probe points cannot identify transfer: {needed} needed"
+    help = "raise design.mixtures.count or add probe budgets"
+    return [loaded.marked.diagnostic("MX0214", ("design",), message, help, key=True)]
+
+
+def _naming_nobody(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnostic]:
+    """The patterns of data.split.hold_out that name no subject."""
+    subjects = {volume.subject for data in manifest.domains.values() for volume in data.volumes}
+    return [
+        loaded.marked.diagnostic(
+            "MX0318",
+            ("data", "split", "hold_out", index),
+            f"'{pattern}' names no subject",
+            f"subjects are called, for example, {', '.join(sorted(subjects)[:3])}",
+        )
+        for index, pattern in enumerate(loaded.spec.data.split.hold_out)
+        if not any(held_out(subject, [pattern]) for subject in subjects)
+    ]
 
 
 def _unusable(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnostic]:
@@ -178,7 +251,7 @@ def _annotated(loaded: LoadedSpec, manifest: DataManifest, locations: Locations,
     Raises:
         SpecError: labels that cannot be used.
     """
-    if not loaded.spec.downstream.tasks:
+    if not loaded.spec.tasks:
         return manifest
     from runners.data.labels import UnusableLabels, annotate
 
@@ -193,7 +266,7 @@ def _annotated(loaded: LoadedSpec, manifest: DataManifest, locations: Locations,
             lambda done, total: progress.count(done, total, "label maps"),
         )
     except UnusableLabels as error:
-        place: Path_ = ("downstream", "tasks", error.task, error.key)
+        place: Path_ = ("tasks", error.task, error.key)
         raise SpecError([loaded.marked.diagnostic("MX0311", place, str(error), error.hint)]) from error
 
 
@@ -218,12 +291,12 @@ def _alike_subjects(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnost
 def _idle_files(loaded: LoadedSpec, manifest: DataManifest) -> list[Diagnostic]:
     """The file name patterns of tasks that match no volume of their domain."""
     found: list[Diagnostic] = []
-    for name, task in loaded.spec.downstream.tasks.items():
+    for name, task in loaded.spec.tasks.items():
         paths = [volume.path for volume in manifest.domains[task.domain].volumes]
         for index, pattern in enumerate(task.files):
             if not any(fits(path, pattern) for path in paths):
                 message = f"'{pattern}' matches no volume of '{task.domain}'"
-                place: Path_ = ("downstream", "tasks", name, "files", index)
+                place: Path_ = ("tasks", name, "files", index)
                 found.append(loaded.marked.diagnostic("MX0309", place, message))
     return found
 

@@ -96,7 +96,8 @@ def left_of(
         evaluations = read_evaluations(plan, study.file("plan.json"))
     else:
         evaluations = evaluations_of(plan, settings["evaluate"])
-    known, trained = known_scores(study, plan), trained_keys(study)
+    reuse = None if settings is None else settings["evaluate"]["reuse"]
+    known, trained = known_scores(study, plan, reuse), trained_keys(study)
     runs = list({run.key: run for run in [*plan.runs, *(held_out or [])]}.values())
     found = progress_of(RunStore(workspace.store), plan, runs, evaluations, known, trained)
     work: dict[str, Work] = {}

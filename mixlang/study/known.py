@@ -10,7 +10,8 @@ from mixlang.errors import MixlangError
 from mixlang.files import read_json
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.evaluations import Evaluation, evaluations_of
-from mixlang.study.workspace import Study
+from mixlang.study.reuse import reused
+from mixlang.study.workspace import Study, Workspace
 from runners.execute.former import take_over
 from runners.execute.scores import Known, missing, row_of
 from runners.execute.store import RunStore
@@ -22,12 +23,18 @@ _TIMES = ("seconds", "resumed_at_step", "crops_evaluated")
 """What is taken from the result of a run that this store has trained."""
 
 
-def known_scores(study: Study, plan: Plan) -> dict[str, dict[str, Score]]:
-    """Records of a study's committed tables, by run key and evaluation key; what cannot be read holds none.
+def known_scores(study: Study, plan: Plan, reuse: Iterable[str] | None = None) -> dict[str, dict[str, Score]]:
+    """Records of a study's committed tables and of the versions it reuses, by run key and evaluation key.
 
-    A clone without a run store trains and evaluates nothing that they hold.
+    A clone without a run store trains and evaluates nothing that they hold. A table that cannot be read holds none.
+
+    Args:
+        reuse: the versions; those of the settings written last if left out.
     """
     found: dict[str, dict[str, Score]] = {}
+    for version in reused(Workspace(study.root), _reuse(study) if reuse is None else reuse, plan):
+        for key, scores in version.scores.items():
+            found.setdefault(key, {}).update(scores)
     for name in TABLES:
         try:
             table = read_json(study.file(name))
@@ -35,6 +42,13 @@ def known_scores(study: Study, plan: Plan) -> dict[str, dict[str, Score]]:
         except (MixlangError, LookupError, TypeError, AttributeError):
             continue
     return found
+
+
+def _reuse(study: Study) -> list[str]:
+    try:
+        return read_json(study.file("settings/evaluate.json")).get("reuse", [])
+    except (MixlangError, AttributeError):
+        return []
 
 
 def trained_keys(study: Study) -> set[str]:

@@ -124,7 +124,7 @@ def _named(target: Document, relative_to: str, probe: Sequence[float]) -> list[s
 def _measured(allocation: Document, verification: Document) -> list[str]:
     """By held-out budget, what was trained there: shares, measured losses, and changes from the rivals."""
     lines: list[str] = []
-    names = allocation["domains"]
+    names, losses = allocation["domains"], list(allocation["target"]["predicted"])
     for budget in sorted({int(run["budget_asked"]) for run in verification["runs"] if not run["grid"]}, reverse=True):
         trained = trained_there(verification, budget, allocation["costs"])
         runs = {
@@ -143,11 +143,11 @@ def _measured(allocation: Document, verification: Document) -> list[str]:
         shown = {marked(m): [f"{shares[name]:.1%}" for name in names] for m, shares in trained.items()}
         lines += matrix(names, shown, indent=4)
         lines += ["  measured loss there, mean over the seeds"]
-        shown = {marked(m): [f"{_mean(found, name):.4f}" for name in names] for m, found in runs.items()}
-        lines += matrix(names, shown, indent=4)
+        shown = {marked(m): [f"{_mean(found, name):.4f}" for name in losses] for m, found in runs.items()}
+        lines += matrix(losses, shown, indent=4)
         for at, mixture, rivals in subjects(verification):
             if at == budget and mixture in trained:
-                lines += _changes(mixture, budget, {marked(name): found for name, found in rivals.items()}, names)
+                lines += _changes(mixture, budget, {marked(name): found for name, found in rivals.items()}, losses)
         lines += _not_allowed({name: breaks[name] for name in trained if name in breaks}, budget)
     if not verification["runs"]:
         lines += ["", "nothing was measured: the spec holds out no budget (budgets.holdout)"]

@@ -15,6 +15,7 @@ from mixlang.spec.local_launch import launch_here
 from mixlang.spec.quantities import show_bytes
 from mixlang.study.compile import CompiledStudy
 from mixlang.study.estimate import estimate, left_of, over_limits
+from mixlang.study.reuse import reused
 from mixlang.study.workspace import Study
 from mixlang.terminal import table
 from runners.execute.devices import Devices, devices
@@ -71,6 +72,10 @@ def overview(study: CompiledStudy) -> Preview:
                 "why": why.get(run.key) or measured.get(run.key, ""),
             }
             for run in plan.runs
+        ],
+        "reused": [
+            {"version": one.label, "runs": len(one.runs), "left_out": one.left}
+            for one in reused(study.workspace, spec.design.reuse, plan)
         ],
         "no_longer_planned": len(planned - {run.key for run in plan.runs}),
         "stages": [
@@ -132,6 +137,10 @@ def show_overview(found: Preview) -> None:
     for item in found["limits"]:
         print(f"{item['file']}:{item['line']}:{item['column']}: over the limit[{item['code']}]: {item['message']}")
     _show_reasons(found)
+    for one in found["reused"]:
+        print(f"\n{one['version']}: {one['runs']:,} of its probe runs are kept")
+        for why, count in one["left_out"].items():
+            print(f"  {count:,} are not: {why}")
     print("\nstages", end="")
     stages = []
     for stage in found["stages"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,9 @@ from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.schema import Launch
 from mixlang.study.askers import Part, ask, published_keys
 from mixlang.study.committed import left_out
+from mixlang.study.compile import reuse_of
 from mixlang.study.known import known_scores, trained_keys
+from mixlang.study.reuse import reused
 from mixlang.study.workspace import Study, Workspace
 
 if TYPE_CHECKING:
@@ -94,13 +96,16 @@ def plan(context: Context) -> None:
         )
     for message in unusable(manifest, loaded.spec.data.max_quarantined).values():
         raise InputError(message, "Mend or exclude the files.")
-    compiled = compile_plan(loaded.spec, manifest)
-    for _, _, message, hint in task_problems(loaded.spec, compiled.settings["downstream"]):
+    compiled = compile_plan(loaded.spec, manifest, reuse_of(loaded.spec, context.workspace))
+    for _, _, message, hint in task_problems(loaded.spec, compiled.tasks):
         raise InputError(message, hint)
     for name, settings in compiled.settings.items():
         context.write(f"settings/{name}.json", settings)
     context.write("plan.json", compiled.plan.as_dict())
-    say(f"  plan: {len(compiled.plan.runs)} probe runs, {sum(run.budget for run in compiled.plan.runs):,} samples")
+    versions = reused(context.workspace, loaded.spec.design.reuse, compiled.plan)
+    of_others = "".join(f", {len(one.runs)} of them of {one.label}" for one in versions)
+    samples = sum(run.budget for run in compiled.plan.runs)
+    say(f"  plan: {len(compiled.plan.runs)} probe runs{of_others}, {samples:,} samples")
 
 
 def prepare(context: Context) -> None:
@@ -116,8 +121,8 @@ def prepare(context: Context) -> None:
     say(f"  prepare: {len(volumes)} volumes are ready")
 
 
-def prepared(context: Context, compiled: Plan) -> dict[str, VolumeFacts]:
-    """Fill the volume store for a plan; returns the table of its volumes."""
+def prepared(context: Context, compiled: Plan, evaluations: Sequence[Evaluation] = ()) -> dict[str, VolumeFacts]:
+    """Fill the store with the volumes of a plan, and with the label maps of evaluations; returns the table of volumes."""
     from runners.data.volumes import prepare as fill
 
     progress = Progress("prepare")
@@ -129,13 +134,27 @@ def prepared(context: Context, compiled: Plan) -> dict[str, VolumeFacts]:
             "Run the same command where the data are. What was computed from committed results is kept in "
             f"build/{context.study.item}; to publish the solution without new held-out runs: --set 'budgets.holdout=[]'.",
         )
-    return fill(
+    found = fill(
         compiled.volumes,
         context.workspace.store,
         locations,
         cores(),
         lambda done, total: progress.count(done, total, "volumes"),
     )
+    tasks = {one.name: one.task for one in evaluations if one.task is not None}
+    if not tasks:
+        return found
+    from runners.downstream.annotated import prepare_labels
+
+    prepare_labels(
+        tasks,
+        compiled.volumes,
+        context.workspace.store,
+        locations,
+        cores(),
+        lambda done, total: progress.count(done, total, "label maps"),
+    )
+    return found
 
 
 def _all_prepared(context: Context, compiled: Plan) -> bool:
@@ -211,7 +230,7 @@ def _measuring(context: Context, compiled: Plan, runs: list[Run], title: str) ->
         names = ", ".join(sorted({one.name for run in gone for one in lacking[run.key]}))
         _train_again(context, compiled, gone, title, f"to measure {names}")
     job = Batch(compiled, path, runs, store, launch, title, evaluations=evaluations, known=known)
-    job.before = lambda: prepared(context, compiled)
+    job.before = lambda: prepared(context, compiled, evaluations)
     return job
 
 

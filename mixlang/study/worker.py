@@ -39,4 +39,6 @@ def work(path: Path, index: int, count: int) -> None:
     trained = [run for run in part if run.key in known or store.result(run.key) is not None]
     wanted = context.evaluations(plan)
     here = [run for run in trained if store.has_weights(run.key)]
-    Batch(plan, path.resolve(), here, store, launch, title, evaluations=wanted, known=known).execute()
+    job = Batch(plan, path.resolve(), here, store, launch, title, evaluations=wanted, known=known)
+    job.before = lambda: prepared(context, plan, wanted)
+    job.execute()

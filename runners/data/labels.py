@@ -64,7 +64,7 @@ def annotate(
             manifest without the column.
     """
     found: dict[tuple[str, str], dict[str, Facts]] = {}
-    for name, task in spec.downstream.tasks.items():
+    for name, task in spec.tasks.items():
         domain = spec.domains[task.domain]
         records = tuple(
             record

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixlang.documents import LabelFile, TaskSettings, Volume
+from mixlang.documents import LabelFile, ProbeTask, TaskSettings, Volume
 from mixlang.errors import InputError, MixlangError, StageError
 from mixlang.files import atomic_open, file_digest
 from mixlang.spec.locations import Locations
@@ -23,7 +23,7 @@ def label_path(store: Path, key: str) -> Path:
 
 
 def prepare_labels(
-    tasks: Mapping[str, TaskSettings],
+    tasks: Mapping[str, TaskSettings | ProbeTask],
     volumes: Mapping[str, Volume],
     store: Path,
     locations: Locations,

@@ -99,18 +99,21 @@ class LabelledVolumes:
 
 def tiles(image: Tensor, crop: Sequence[int]) -> Tensor:
     """Crops that cover a volume, as few as can be and evenly spread, shape (tiles, D, H, W)."""
+    return torch.stack([image[box] for box in tile_boxes(image.shape, crop)])
+
+
+def tile_boxes(shape: Sequence[int], crop: Sequence[int]) -> list[tuple[slice, ...]]:
+    """Where the crops that cover a volume are, in row-major order."""
     starts = [
         np.linspace(0, size - edge, -(-size // edge)).round().astype(int).tolist()
-        for size, edge in zip(image.shape, crop, strict=True)
+        for size, edge in zip(shape, crop, strict=True)
     ]
-    return torch.stack(
-        [
-            image[x : x + crop[0], y : y + crop[1], z : z + crop[2]]
-            for x in starts[0]
-            for y in starts[1]
-            for z in starts[2]
-        ]
-    )
+    return [
+        (slice(x, x + crop[0]), slice(y, y + crop[1]), slice(z, z + crop[2]))
+        for x in starts[0]
+        for y in starts[1]
+        for z in starts[2]
+    ]
 
 
 def balanced(seed: int, step: int, size: int, truth: Sequence[int]) -> list[int]:

@@ -1,0 +1,289 @@
+"""The loss of a task under a frozen encoder: a probe with a closed form or a convex fit, and nothing random of its own.
+
+It is measured of every probe run of a study whose objective names the task, so it is cheap: a few fixed tiles of each
+volume, one pass of the encoder, and then linear algebra on its tokens. Segmentation: ridge regression from each token to
+the classes of the voxels of its patch, scored by 1 - soft Dice. Classification: penalised multinomial logistic regression
+on the mean and the deviation of a volume's tokens, scored by cross-entropy. Penalties are chosen by cross-validation over
+the training subjects.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mixlang.documents import ProbeTask, Score
+from mixlang.errors import StageError
+from mixlang.plan.tasks import MOST_TILES, folds_of
+from runners.data.sampling import uniform
+from runners.downstream.crops import LabelledVolumes, read_volume, tile_boxes
+from runners.downstream.heads import Encoder
+from runners.train.mae import MaskedAutoencoder
+
+Floats = NDArray[np.float64]
+
+RIDGE = tuple(10.0**power for power in range(-5, 3))
+"""Penalties tried for ridge regression, in units of the variance of each feature."""
+
+LOGISTIC = tuple(10.0**power for power in range(-3, 3))
+"""Penalties tried for logistic regression on standardised features."""
+
+_INNER = 4
+"""Folds of subjects by which a penalty is chosen."""
+
+_WITH_LABELS = 5
+"""Tiles of a volume that hold a class, at most, of the MOST_TILES that are seen."""
+
+_KEPT = 128
+"""Volumes whose tiles a process keeps for the next run, in half precision."""
+
+
+def task_loss(mae: MaskedAutoencoder, task: ProbeTask, store: Path, device: torch.device) -> Score:
+    """The loss of a task from the tokens of a pretrained encoder.
+
+    Returns:
+        `loss`; `classes`: of a segmentation, by class; `penalty`: the one chosen, of the first fold; `constant`: of a
+        classification, the cross-entropy of predicting how frequent each class is among the training volumes.
+
+    Raises:
+        StageError: a volume or a label map is not in the store.
+    """
+    encoder = Encoder(mae).eval().to(device)
+    if task["kind"] == "segmentation":
+        return _segmentation(encoder, task, store, device)
+    return _classification(encoder, task, store, device)
+
+
+@torch.no_grad()
+def _tokens(encoder: Encoder, images: Tensor, device: torch.device) -> Tensor:
+    """The last tokens of crops, shape (crops, tokens, width)."""
+    return torch.cat([encoder(part.to(device))[-1].float().cpu() for part in images.split(16)])
+
+
+def _chosen(count: int, holds: Sequence[bool], seed: int, stream: str) -> list[int]:
+    """The tiles of a volume that are seen: of those with a class up to _WITH_LABELS, then others, in a fixed random order."""
+    order = np.argsort(uniform(seed, stream, np.arange(count))[:, 0], kind="stable").tolist()
+    with_labels = [tile for tile in order if holds[tile]][:_WITH_LABELS]
+    others = [tile for tile in order if tile not in with_labels]
+    return sorted([*with_labels, *others][:MOST_TILES])
+
+
+# Segmentation
+
+
+@functools.lru_cache(_KEPT)
+def _labelled_tiles(
+    store: Path,
+    volume: str,
+    label: str,
+    values: tuple[tuple[str, tuple[int, ...]], ...],
+    crop: tuple[int, ...],
+    seed: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The tiles of a volume that are seen: images (half precision), the class of each voxel, and which voxels exist."""
+    classes = {name: list(found) for name, found in values}
+    case = LabelledVolumes(store, [{"volume": volume, "label": {"key": label}}], classes, crop)  # type: ignore[list-item]
+    try:
+        image, (truth, exists) = case.image(0), case.truth(0)
+    except OSError as error:
+        raise StageError(
+            f"volume {volume[:12]} of a task cannot be read: {error}", "Run 'mixlang run' again."
+        ) from error
+    boxes = tile_boxes(image.shape, crop)
+    picked = _chosen(len(boxes), [bool(truth[box].any()) for box in boxes], seed, f"tiles {volume}")
+    parts = [(image[boxes[tile]].half(), truth[boxes[tile]].to(torch.uint8), exists[boxes[tile]]) for tile in picked]
+    images, truths, there = (torch.stack(part) for part in zip(*parts, strict=True))
+    return images, truths, there
+
+
+@dataclass
+class _Sums:
+    """What ridge regression needs of some cases: X'X, X'Y and the sum of Y^2; features with a last column of ones."""
+
+    gram: Floats
+    cross: Floats
+    squares: float
+
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(self.gram + other.gram, self.cross + other.cross, self.squares + other.squares)
+
+    def __sub__(self, other: _Sums) -> _Sums:
+        return _Sums(self.gram - other.gram, self.cross - other.cross, self.squares - other.squares)
+
+    def solve(self, penalty: float) -> Floats:
+        """Weights under a penalty on each feature's weight in units of its variance; the constant has none."""
+        count = self.gram[-1, -1]
+        variance = np.maximum(np.diag(self.gram) / count - (self.gram[-1] / count) ** 2, 1e-12)
+        variance[-1] = 0.0
+        return np.linalg.solve(self.gram + penalty * count * np.diag(variance), self.cross)
+
+    def error(self, weights: Floats) -> float:
+        """Sum of squared errors of weights on these cases."""
+        return self.squares - 2 * float((weights * self.cross).sum()) + float((weights * (self.gram @ weights)).sum())
+
+
+def _segmentation(encoder: Encoder, task: ProbeTask, store: Path, device: torch.device) -> Score:
+    values = tuple((name, tuple(found)) for name, found in task["values"].items())
+    crop, patch, names = tuple(encoder.size.crop), encoder.size.patch, list(task["values"])
+    features, targets, there, sums = [], [], [], []
+    for case in task["cases"]:
+        images, truth, exists = _labelled_tiles(store, case["volume"], case["label"]["key"], values, crop, task["seed"])
+        tokens = _tokens(encoder, images.float(), device).flatten(0, 1).double().numpy()
+        found = np.column_stack([tokens, np.ones(len(tokens))])
+        y = _by_token(torch.stack([truth == label for label in range(1, len(names) + 1)], dim=1), patch)
+        features.append(found.astype(np.float32))
+        targets.append(y.numpy().astype(bool))
+        there.append(_by_token(exists[:, None], patch).numpy())
+        y64 = targets[-1].astype(float)
+        sums.append(_Sums(found.T @ found, found.T @ y64, float(y64.sum())))
+    overlap = np.zeros((3, len(names)))
+    first: float | None = None
+    for training, test in folds_of(task):
+        penalty, weights = _ridge([sums[index] for index in training], _inner_folds(task, training))
+        first = penalty if first is None else first
+        for index in test:
+            # What does not exist is in no class, whatever is predicted of it.
+            predicted = np.clip(features[index].astype(float) @ weights, 0.0, 1.0).reshape(
+                len(features[index]), len(names), -1
+            )
+            predicted *= there[index].reshape(len(predicted), 1, -1)
+            truth = targets[index].reshape(predicted.shape)
+            parts = ((predicted * truth), predicted**2, truth)
+            overlap += [part.sum(axis=(0, 2)) for part in parts]
+    # Soft Dice with squares (Milletari 2016, 1606.04797): a calibrated prediction scores what it explains.
+    losses = 1.0 - 2.0 * overlap[0] / np.maximum(overlap[1] + overlap[2], 1e-12)
+    return {
+        "loss": float(losses.mean()),
+        "classes": dict(zip(names, losses.tolist(), strict=True)),
+        "penalty": first if first is not None else RIDGE[0],
+    }
+
+
+def _by_token(voxels: Tensor, patch: int) -> Tensor:
+    """Maps (tiles, channels, D, H, W) by token: (tiles * tokens, channels * voxels of a patch), tokens in row-major order."""
+    tiles, channels, depth, height, width = voxels.shape
+    cut = voxels.view(tiles, channels, depth // patch, patch, height // patch, patch, width // patch, patch)
+    return cut.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(-1, channels * patch**3)
+
+
+def _inner_folds(task: ProbeTask, training: Sequence[int]) -> list[int]:
+    """For each training case the fold its subject is in; subjects are dealt out in their fixed order."""
+    places: dict[str, int] = {}
+    for index in training:
+        places.setdefault(task["cases"][index]["subject"], len(places) % _INNER)
+    return [places[task["cases"][index]["subject"]] for index in training]
+
+
+def _ridge(sums: Sequence[_Sums], folds: Sequence[int]) -> tuple[float, Floats]:
+    """The penalty with the smallest cross-validated error, and the weights of all cases under it."""
+    whole = functools.reduce(_Sums.__add__, sums)
+    parts = {
+        fold: functools.reduce(_Sums.__add__, [one for one, place in zip(sums, folds, strict=True) if place == fold])
+        for fold in sorted(set(folds))
+    }
+    if len(parts) < 2:  # one subject: nothing tells penalties apart
+        return RIDGE[-1], whole.solve(RIDGE[-1])
+    errors = [sum(part.error((whole - part).solve(penalty)) for part in parts.values()) for penalty in RIDGE]
+    best = RIDGE[int(np.argmin(errors))]
+    return best, whole.solve(best)
+
+
+# Classification
+
+
+@functools.lru_cache(_KEPT)
+def _tiles(store: Path, volume: str, crop: tuple[int, ...], seed: int) -> Tensor:
+    """The tiles of a volume that are seen, in half precision."""
+    try:
+        image = read_volume(store, volume)
+    except OSError as error:
+        raise StageError(
+            f"volume {volume[:12]} of a task cannot be read: {error}", "Run 'mixlang run' again."
+        ) from error
+    boxes = tile_boxes(image.shape, crop)
+    picked = _chosen(len(boxes), [False] * len(boxes), seed, f"tiles {volume}")
+    return torch.stack([image[boxes[tile]].half() for tile in picked])
+
+
+def _classification(encoder: Encoder, task: ProbeTask, store: Path, device: torch.device) -> Score:
+    crop, count = tuple(encoder.size.crop), len(task["classes"])
+    rows = []
+    for case in task["cases"]:
+        tokens = (
+            _tokens(encoder, _tiles(store, case["volume"], crop, task["seed"]).float(), device).flatten(0, 1).double()
+        )
+        rows.append(torch.cat([tokens.mean(dim=0), tokens.std(dim=0)]).numpy())
+    features, truth = np.array(rows), np.array([case["class"] for case in task["cases"]])
+    scores, constants, first = [], [], None
+    for training, test in folds_of(task):
+        scale = np.maximum(features[training].std(axis=0), 1e-9)
+        x = (features - features[training].mean(axis=0)) / scale
+        penalty = _logistic_penalty(x[training], truth[training], count, _inner_folds(task, training))
+        first = penalty if first is None else first
+        weights = _logistic(x[training], truth[training], count, penalty)
+        scores += _cross_entropy(x[test], truth[test], weights).tolist()
+        part = (np.bincount(truth[training], minlength=count) + 0.5) / (len(training) + 0.5 * count)
+        constants += (-np.log(part[truth[test]])).tolist()
+    return {"loss": float(np.mean(scores)), "penalty": float(first or 0.0), "constant": float(np.mean(constants))}
+
+
+def _logistic_penalty(x: Floats, truth: NDArray[np.int64], count: int, folds: Sequence[int]) -> float:
+    places = np.array(folds)
+    if len(set(folds)) < 2:
+        return LOGISTIC[-1]
+    errors = []
+    for penalty in LOGISTIC:
+        lost = 0.0
+        for fold in sorted(set(folds)):
+            kept = places != fold
+            weights = _logistic(x[kept], truth[kept], count, penalty)
+            lost += float(_cross_entropy(x[~kept], truth[~kept], weights).sum())
+        errors.append(lost)
+    return LOGISTIC[int(np.argmin(errors))]
+
+
+def _logistic(x: Floats, truth: NDArray[np.int64], count: int, penalty: float) -> Floats:
+    """Weights, shape (features + 1, classes), of the penalised multinomial fit; the constants have no penalty.
+
+    The penalty is on the mean squared weight of a feature, so that its size does not depend on the width of the encoder.
+    """
+    from scipy.optimize import minimize
+
+    given = np.column_stack([x / np.sqrt(x.shape[1]), np.ones(len(x))])
+    hot = np.eye(count)[truth]
+
+    def value(flat: Floats) -> tuple[float, Floats]:
+        weights = flat.reshape(-1, count)
+        logits = given @ weights
+        logits -= logits.max(axis=1, keepdims=True)
+        exponents = np.exp(logits)
+        total = exponents.sum(axis=1, keepdims=True)
+        loss = float((np.log(total[:, 0]) - (logits * hot).sum(axis=1)).mean())
+        gradient = given.T @ (exponents / total - hot) / len(x)
+        gradient[:-1] += penalty * weights[:-1] / x.shape[1]
+        return loss + 0.5 * penalty * float((weights[:-1] ** 2).sum()) / x.shape[1], gradient.ravel()
+
+    found = minimize(
+        value,
+        np.zeros(given.shape[1] * count),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 2000, "ftol": 1e-12, "gtol": 1e-8},
+    )
+    weights = found.x.reshape(-1, count)
+    weights[:-1] /= np.sqrt(x.shape[1])
+    return weights
+
+
+def _cross_entropy(x: Floats, truth: NDArray[np.int64], weights: Floats) -> Floats:
+    """Of each row."""
+    logits = np.column_stack([x, np.ones(len(x))]) @ weights
+    logits -= logits.max(axis=1, keepdims=True)
+    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(x)), truth]
