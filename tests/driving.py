@@ -31,6 +31,14 @@ def fresh(study, tmp_path):
     return RunStore(tmp_path / "store")
 
 
+def losses_of(plan, store, run):
+    """The losses of a run that the store has measured."""
+    from mixlang.plan.evaluations import evaluations_of
+    from runners.execute.scores import row_of
+
+    return row_of(run, evaluations_of(plan), store, {})["losses"]
+
+
 def sweep(study, store, runs, **launch):
     from runners.execute.batch import Batch
 

@@ -245,7 +245,7 @@ def test_the_plan_counts_what_the_engine_starts(finished, study, tmp_path, monke
     for place in (local, overview):
         monkeypatch.setattr(place, "devices", lambda: Devices(names=("4", "5", "6")))
     compiled = compile_study(finished / "specs" / "small.yaml", write=False)
-    engine = LocalEngine(study[0], study[1], fresh(study, tmp_path), Launch(), {})
+    engine = LocalEngine(study[0], study[1], fresh(study, tmp_path), Launch(), lambda key: False, {})
     assert overview.overview(compiled)["cost"]["at_once"] == len(engine.free) == 3
 
 

@@ -20,9 +20,10 @@ from runners.data.preprocess import NO_LABEL, preprocess, preprocess_labels
 from runners.data.volumes import volume_path
 from runners.downstream.annotated import label_path
 from runners.downstream.crops import balanced, tiles
+from runners.downstream.fits import finished
 from runners.downstream.heads import Encoder, SegmentationHead, TokenHead, levels_of
 from runners.downstream.metrics import accuracy, auroc, by_class, draws_of, estimate, mean_of, overlap
-from runners.downstream.train import finished, fit
+from runners.downstream.train import fit
 from runners.train.mae import MAESize, MaskedAutoencoder
 
 SIZE = MAESize((16, 16, 16), 4, 0.75, 48, 2, 3, 24, 1, 3)

@@ -72,10 +72,10 @@ def test_jobs_hold_about_20_minutes_of_whole_ladders(study, tmp_path, monkeypatc
     monkeypatch.setattr(slurm, "_submitit", lambda: None)
     monkeypatch.setattr(squeue, "queue", dict)
     store, plan = fresh(study, tmp_path), study[0]
-    engine = slurm.SlurmEngine(plan, study[1], store, Launch(executor="slurm", slurm=asked), Task)
+    engine = slurm.SlurmEngine(plan, study[1], store, Launch(executor="slurm", slurm=asked), Task, lambda key: False)
     if seconds:
         key = plan.runs[0].key
-        store.finish(key, {"losses": {}, "seconds": {"train": seconds * plan.runs[0].budget}})
+        store.finish(key, {"seconds": {"train": seconds * plan.runs[0].budget}})
     found = engine._batches(plan.runs)
     assert sorted(run.key for batch in found for run in batch) == sorted(run.key for run in plan.runs)
     assert [len(batch) for batch in found] == sizes
@@ -115,7 +115,7 @@ def test_a_submission_is_found_again_and_keeps_its_plan(study, tmp_path):
 def test_a_lease_stays_fresh_while_its_engine_lives(study, tmp_path, monkeypatch):
     """Through an evaluation that says nothing for long, too."""
     store, run = fresh(study, tmp_path), study[0].runs[0]
-    engine = LocalEngine(study[0], study[1], store, Launch(max_parallel=1), {})
+    engine = LocalEngine(study[0], study[1], store, Launch(max_parallel=1), lambda key: False, {})
     monkeypatch.setattr("runners.execute.engines.local._TOUCH", 0.0)
     try:
         assert engine.submit([run]) == [run]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, mixlang
-from driving import fresh
+from driving import fresh, losses_of
 
 from mixlang.environment import ALLOWED, for_runs, for_tools, inherited, recorded
 from mixlang.spec.schema import Launch
@@ -283,6 +283,6 @@ def test_launched_runs_have_the_same_bits_too(study, tmp_path, around, processes
         assert done.returncode == 0, done.stderr
         result = store.result(run.key)
         assert result["environment"] == recorded(os.environ)
-        losses.append(result["losses"])
+        losses.append(losses_of(study[0], store, run))
     assert losses[0] == losses[1]
     assert not (where / "imported").exists()

@@ -229,7 +229,7 @@ def one(tmp_path):
     study = Study(workspace.root, "small")
     ask(workspace, study, "probe", [key])
     store.folder(key).mkdir(parents=True)
-    store.finish(key, {"losses": {"ct": 1.0}, "seconds": {"train": 3.0}})
+    store.finish(key, {"seconds": {"train": 3.0}})
     (store.folder(key) / "model.safetensors").write_bytes(b"weights")
     assert set(survey(workspace).former) == {key}
     return workspace, study, store, key
@@ -252,7 +252,7 @@ def test_a_sweep_that_begins_after_the_move_gets_the_run_back(one):
     workspace, study, store, key = one
     assert discard(workspace, [key]) == [key]
     assert store.keys() == []
-    assert store.result(key)["losses"] == {"ct": 1.0}  # even before it is asked for: nothing is trained again
+    assert store.result(key)["seconds"] == {"train": 3.0}  # even before it is asked for: nothing is trained again
     ask(workspace, study, "probe", [key])
     assert (store.folder(key) / "model.safetensors").read_bytes() == b"weights"
     assert not list(store.folder(key).glob("lease.*"))

@@ -11,8 +11,10 @@ CAP = "constraints: {repetition: 400}"
 
 
 def downstream(before="", task=""):
-    """A downstream section with something wrong before its tasks or in its one task."""
-    return f"downstream: {{{before}tasks: {{organs: {{kind: segmentation, domain: ct, classes: {{liver: 2}}{task}}}}}}}"
+    """A downstream section and a task, one of them with something wrong."""
+    return (
+        f"downstream: {{{before}}}\ntasks: {{organs: {{kind: segmentation, domain: ct, classes: {{liver: 2}}{task}}}}}"
+    )
 
 
 # what stands in the small spec, what is put in its place, the code, what stands where the caret is, words of the message
@@ -228,6 +230,26 @@ MISTAKES = [
         "design",
         "unvaried",
     ),
+    (CAP, "objective: {weights: {domains: 1, tasks: {liver: 1}}}", "MX0248", "liver", "declare it under tasks"),
+    (
+        CAP,
+        "tasks: {ct: {kind: segmentation, domain: ct, classes: {liver: 2}}}",
+        "MX0249",
+        "ct: {kind",
+        "give the task another name",
+    ),
+    (
+        CAP,
+        "tasks: {liver: {kind: segmentation, domain: ct, classes: {liver: 2}}}\n"
+        "objective: {relative_to: specialist, weights: {domains: 1, tasks: {liver: 1}}}",
+        "MX0250",
+        "specialist",
+        "no specialist",
+    ),
+    (CAP, "objective: {weights: {tasks: {liver: 1}}}", "MX0105", "{tasks", "say what the domains weigh too"),
+    (CAP, "objective: {weights: {domains: 1, tasks: 2}}", "MX0201", "domains: 1", "no domain 'domains'"),
+    (CAP, "objective: {weights: {ct: 1, tasks: {liver: 1}}}", "MX0105", "{ct", "a group is domains or tasks"),
+    (CAP, "objective: {weights: {domains: 0, tasks: {}}}", "MX0202", "weights:", "nothing is left"),
     (CAP, "constraints: {share: {ct: {min: .6}, mri: {min: .6}}}", "MX0216", "share:", "1.2"),
     (CAP, "constraints: {share: {ct: {max: .4}, mri: {max: .4}}}", "MX0217", "share:", "0.8"),
     ("width: 48,", "width: 48, heads: 5,", "MX0218", "5,", "use heads: 4"),

@@ -67,10 +67,10 @@ def test_an_encoder_that_is_offered_is_accepted(tmp_path, name):
     """Everything MX0238 lists may be written there; best_single once crashed at the report, habit was refused."""
     verify = f"verify: {{baselines: [{', '.join(BASELINES)}], mixtures: {{habit: {{ct: 0.7, mri: 0.3}}}}, seeds: 2}}\n"
     text = SMALL_SPEC.replace(BROKEN, verify)
-    (found,) = refused(tmp_path, text + f"downstream: {{encoders: [zzz], {TASK}}}\n")
+    (found,) = refused(tmp_path, text + f"downstream: {{encoders: [zzz]}}\n{TASK}\n")
     assert found.code == "MX0238"
     assert name in found.help.removeprefix("there are ").split(", ")
-    assert not refused(tmp_path, text + f"downstream: {{encoders: [{name}], {TASK}}}\n")
+    assert not refused(tmp_path, text + f"downstream: {{encoders: [{name}]}}\n{TASK}\n")
 
 
 def test_a_page_draws_every_encoder_a_study_may_have():
@@ -192,7 +192,7 @@ def test_names_in_sources_are_checked_with_the_spec(workspace):
         (BIDS.replace("ses:", "sess:"), "", "did you mean 'ses'?"),
         (listed, "", "did you mean 'training'?"),
         (manifest.replace("m.csv}", "m.csv, where: {graed: low}}"), "", "did you mean 'grade'?"),
-        (manifest, f"downstream: {{{task}}}\n", "did you mean 'grade'?"),
+        (manifest, f"{task}\n", "did you mean 'grade'?"),
     ]
     for domain, more, words in cases:
         text = re.sub(r"  mri: .*", f"  mri: {domain}", SMALL_SPEC) + more

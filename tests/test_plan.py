@@ -12,11 +12,12 @@ from mixlang.files import canonical_json, canonical_object, digest
 from mixlang.plan.build import Plan, compile_plan, unusable
 from mixlang.plan.data_manifest import DataManifest, DomainData, VolumeRecord, in_two_domains
 from mixlang.plan.design import probe_points, sobol_simplex
-from mixlang.plan.split import validation_subjects
+from mixlang.plan.split import split_subjects
 from mixlang.plan.stages import STAGES
 from mixlang.plan.whole_samples import whole_amounts, whole_mixture
 from mixlang.spec import load_spec
 from mixlang.spec.feasibility import infeasible
+from mixlang.spec.schema import Split
 from mixlang.study.pipeline import register, render
 from mixlang.study.workspace import Study, Workspace
 
@@ -65,7 +66,6 @@ def test_what_does_not_change_the_probe_runs_leaves_the_plan_as_it_is(tmp_path, 
     [
         ("learning_rate: 5e-3", "learning_rate: 4e-3"),
         ("patch: 4", "patch: 8"),
-        ("validation_crops: 1", "validation_crops: 2"),
         ("width: 48", "width: 96"),
         ("crop: [16, 16, 16]", "crop: [20, 20, 20]"),
     ],
@@ -157,17 +157,17 @@ def test_a_patient_falls_on_one_side_in_every_domain():
             "pet": DomainData(tuple(volume("pet", f"p{i}") for i in range(15, 25))),
         }
     )
-    chosen = validation_subjects(manifest, 0.2, seed=3)
+    chosen = split_subjects(manifest, Split(validation=0.2, seed=3)).validation
     for data in manifest.domains.values():
         held = [item.subject for item in data.volumes if item.subject in chosen]
         assert 0.2 * len(data.volumes) <= len(held) < len(data.volumes)
-    assert validation_subjects(manifest, 0.2, seed=3) == chosen
-    assert validation_subjects(manifest, 0.2, seed=4) != chosen
+    assert split_subjects(manifest, Split(validation=0.2, seed=3)).validation == chosen
+    assert split_subjects(manifest, Split(validation=0.2, seed=4)).validation != chosen
 
 
 def test_a_domain_with_one_subject_cannot_be_split():
     with pytest.raises(InputError, match="'mri' has 1 usable subject"):
-        validation_subjects(manifest_of(ct=5, mri=1), 0.2, 0)
+        split_subjects(manifest_of(ct=5, mri=1), Split(validation=0.2))
 
 
 def test_too_much_quarantine_is_said_of_each_domain():

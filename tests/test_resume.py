@@ -1,5 +1,6 @@
 """Runs that are killed, run out of disk or meet a NaN: nothing is lost, and the result is the same to the last bit."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -24,9 +25,11 @@ FORKS.set_forkserver_preload(["torch", "accelerate", "torch._dynamo", "runners.t
 
 
 def outcome(store, run):
-    """Losses, curve and weights of a finished run."""
+    """Records, curve and weights of a finished run."""
     result = store.result(run.key)
-    return result["losses"], result["curve"], load_file(store.folder(run.key) / "model.safetensors")
+    records = sorted((store.folder(run.key) / "evaluations").glob("*.json"))
+    losses = {path.stem: json.loads(path.read_text())["loss"] for path in records}
+    return losses, result["curve"], load_file(store.folder(run.key) / "model.safetensors")
 
 
 def assert_same(one, other):

@@ -11,17 +11,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from driving import fresh, sweep
+from driving import fresh, losses_of, sweep
 
 from mixlang.errors import Interrupted, StageError, WriteError
 from mixlang.files import write_json
 from mixlang.plan.build import Plan
+from mixlang.plan.evaluations import evaluations_of
 from mixlang.plan.ladder import stable_steps
 from mixlang.spec.schema import Launch
 from runners.execute import faults
 from runners.execute.batch import Batch
 from runners.execute.launch import ForkLauncher
 from runners.execute.liveness import alive, me
+from runners.execute.scores import row_of
 from runners.execute.store import Heartbeat, Lease, RunStore
 from runners.train.evaluate import evaluate
 from runners.train.pretrain import execute, train_run
@@ -138,15 +140,16 @@ def test_a_run_learns_and_is_a_function_of_its_inputs(study, tmp_path):
         (tmp_path / name).mkdir()
         store = fresh(study, tmp_path / name)
         train_run(plan, run, store.root, Launch(), None)
-        results.append(store.result(run.key))
-    assert results[0]["losses"] == results[1]["losses"]
-    assert results[0]["curve"] == results[1]["curve"]
-    for name, loss in results[0]["losses"].items():
-        assert loss < 0.9 * results[0]["mean_losses"][name]
+        results.append((store.result(run.key)["curve"], row_of(run, evaluations_of(plan), store, {})))
+    assert results[0] == results[1]
+    row = results[0][1]
+    for name, loss in row["losses"].items():
+        assert loss < 0.9 * row["mean_losses"][name]
     other = plan.run("other seed", run.amounts, 7)
     train_run(plan, other, store.root, Launch(), None)
-    assert store.result(other.key)["losses"] != results[0]["losses"]
-    assert store.result(other.key)["mean_losses"] == results[0]["mean_losses"]  # the same crops and masks for all
+    again = row_of(other, evaluations_of(plan), store, {})
+    assert again["losses"] != row["losses"]
+    assert again["mean_losses"] == row["mean_losses"]  # the same crops and masks for all
 
 
 def test_forked_and_launched_runs_give_the_same_bits(study, tmp_path):
@@ -162,7 +165,7 @@ def test_forked_and_launched_runs_give_the_same_bits(study, tmp_path):
     (tmp_path / "here").mkdir()
     store = fresh(study, tmp_path / "here")
     train_run(plan, run, store.root, Launch(), None)
-    losses.append(store.result(run.key)["losses"])
+    losses.append(losses_of(plan, store, run))
     assert losses[0] == losses[1] == losses[2]
 
 
@@ -207,7 +210,7 @@ def test_accumulation_changes_nothing_but_the_order_of_sums(study, tmp_path):
     for parts in (1, 4):
         store = fresh(study, tmp_path / str(parts))
         train_run(study[0], run, store.root, Launch(accumulate=parts), None)
-        losses.append(store.result(run.key)["losses"])
+        losses.append(losses_of(study[0], store, run))
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
@@ -225,9 +228,10 @@ def test_bf16_comes_near_fp32_and_is_evaluated_in_fp32(study, tmp_path):
         store = fresh(study, tmp_path / precision)
         write_json(tmp_path / "plan.json", plan.as_dict())
         sweep((plan, tmp_path / "plan.json"), store, [run]).execute()
-        losses.append(store.result(run.key)["losses"])
+        losses.append(losses_of(plan, store, run))
         model = load_model(store.folder(run.key) / "model.safetensors")
-        assert evaluate(model, plan, store.root, torch.device("cpu"))[0] == losses[-1]
+        found = evaluate(model, plan, store.root, torch.device("cpu"))
+        assert {name: score["loss"] for name, score in found.items()} == losses[-1]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
 

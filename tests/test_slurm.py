@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL_SPEC, mixlang
-from driving import fresh, results, sweep
+from driving import fresh, losses_of, results, sweep
 from test_environment import LEFT_OVER, shadowed
 
 from mixlang.errors import Detached, DiskFull, Interrupted, StageError
@@ -322,14 +322,14 @@ def test_a_run_its_disk_refuses_is_submitted_as_often_as_the_policy_says(study, 
     tried = [path for path in (store.root / "jobs").iterdir() if disk.key in (path / "batches.json").read_text()]
     assert len(tried) == 2
     others = [run for run in runs if run != disk]
-    assert {run.key: store.result(run.key)["losses"] for run in others} == {run.key: local[run.key] for run in others}
+    assert {run.key: losses_of(study[0], store, run) for run in others} == {run.key: local[run.key] for run in others}
 
 
 def test_a_run_that_fails_by_itself_is_submitted_once(study, tmp_path):
     plan = json.loads(study[1].read_text())
     plan["training"]["recipe"]["learning_rate"] = 1e30
     bare = Plan.read(study[1])
-    broken = Plan(plan["training"], bare.domains, bare.volumes, bare.target, [])
+    broken = Plan(plan["training"], bare.evaluation, bare.domains, bare.volumes, bare.target, [])
     run = broken.run("single", {"ct": 320}, 0)
     (tmp_path / "broken").mkdir()
     write_json(tmp_path / "broken" / "plan.json", {**broken.as_dict(), "runs": [run.as_dict()]})

@@ -1,7 +1,7 @@
 """Trackers see a run and change nothing of it."""
 
 import pytest
-from driving import fresh, sweep
+from driving import fresh, losses_of, sweep
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mixlang.errors import StageError
@@ -20,7 +20,7 @@ def test_tensorboard_shows_the_curve_and_changes_nothing(study, run, tmp_path):
     sweep(study, tracked, [run]).execute()
     sweep(study, plain, [run], tracker="none").execute()
     results = [store.result(run.key) for store in (tracked, plain)]
-    assert results[0]["losses"] == results[1]["losses"]
+    assert losses_of(study[0], tracked, run) == losses_of(study[0], plain, run)
     assert not (plain.folder(run.key) / "logs").exists()
     (folder,) = (tracked.folder(run.key) / "logs").iterdir()
     events = EventAccumulator(str(folder))

@@ -35,6 +35,8 @@ constraints: {repetition: 400}
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """The seven domains, compiled; the first run is finished, the second has failed."""
+    from mixlang.plan.build import Plan
+    from mixlang.plan.evaluations import evaluations_of
     from mixlang.study.workspace import Workspace
     from runners.execute.faults import Fault
     from runners.execute.store import RunStore
@@ -45,10 +47,11 @@ def wide(tmp_path_factory):
     (root / "specs/other.yaml").write_text(SPEC.replace("4096, 6144", "4096, 8192"))
     mixlang("compile", "specs/wide.yaml", cwd=root)
     runs = json.loads((root / "build/wide/plan.json").read_text())["runs"]
-    store = RunStore(Workspace(root).store)
+    store, plan = RunStore(Workspace(root).store), Plan.read(root / "build/wide/plan.json")
     store.folder(runs[0]["key"]).mkdir(parents=True)
-    facts = {"losses": dict.fromkeys(NAMES, 0.5), "seconds": {"train": 7.0, "evaluate": 1.0}}
-    store.finish(runs[0]["key"], {**facts, "mean_losses": dict.fromkeys(NAMES, 1.0)})
+    for evaluation in evaluations_of(plan):
+        store.record(runs[0]["key"], evaluation.key, {"loss": 0.5, "mean_loss": 1.0})
+    store.finish(runs[0]["key"], {"seconds": {"train": 7.0, "evaluate": 1.0}})
     store.folder(runs[-1]["key"]).mkdir(parents=True)
     store.fail(runs[-1]["key"], Fault("run", "its loss is not finite from step 17 on, which the log tells at length"))
     return root, runs

@@ -18,7 +18,7 @@ from mixlang.report.laws import laws_section
 from mixlang.report.origin import provenance_section, reproduce_section
 from mixlang.report.results import Results
 from mixlang.report.style import SCRIPT, STYLE
-from mixlang.report.tasks import tasks_section
+from mixlang.report.task_losses import tasks_section
 from mixlang.report.transfer import transfer_section
 from mixlang.report.verification import verification_section
 

@@ -109,10 +109,10 @@ class Phantom(Section):
     shape: Size = _key([48, 48, 48], "Size along each axis.", [64, 64, 48], "voxels")
     spacing: Spacing = _key([1.0, 1.0, 1.0], "Size of a voxel along each axis.", [1.0, 1.0, 2.5], "mm")
     seed: int = _key(0, "Domains with equal seeds show the same subjects.", 1, "seed", ge=0)
-    anatomy: Literal["trunk", "head", "texture"] = _key(
+    anatomy: Literal["trunk", "head", "texture", "patchwork"] = _key(
         "trunk",
         "What is seen; texture: no anatomy but a random field of the seed's own, which shares nothing with other seeds, "
-        "for controls.",
+        "for controls; patchwork: two such fields in regions of each volume's own, which are labels 1 and 2.",
         "head",
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from mixlang.errors import StageError
+from mixlang.errors import InputError, StageError
+from mixlang.files import read_json
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.cost import checkpoint_bytes, held_out_work, volume_bytes
 from mixlang.plan.data_manifest import DataManifest
@@ -19,6 +20,7 @@ from mixlang.study.held_out import held_out_runs
 from mixlang.study.known import Progress, known_scores, progress_of, trained_keys
 from mixlang.study.workspace import Study, Workspace
 from runners.data.volumes import volume_path
+from runners.downstream.remaining import FitsLeft, fits_left
 from runners.execute.calibrate import Speed, calibrate
 from runners.execute.disk_room import require_room
 from runners.execute.store import RunStore
@@ -56,7 +58,7 @@ class Estimate:
     """What is left.
 
     Attributes:
-        device_hours: of training and evaluation; None where the speed could not be measured, for the reason `unknown`.
+        device_hours: of training, evaluation and fits of tasks; None where the speed is not known, for the reason `unknown`.
         evaluation_hours: what of it is evaluation.
         speed: seconds a sample and where that was measured.
         volumes, checkpoints: bytes in the store once all is done.
@@ -77,10 +79,12 @@ class Left:
     Attributes:
         progress: how far its runs are, held-out ones included.
         work: by kind of run.
+        fits: of the tasks that are measured at the end.
     """
 
     progress: Progress
     work: dict[str, Work]
+    fits: FitsLeft
 
 
 def left_of(
@@ -130,7 +134,26 @@ def left_of(
     elif most and held_out:
         for run in held_out:
             work["verify"] = _sum(work.get("verify"), of_run(run, None))
-    return Left(found, work)
+    return Left(found, work, _fits(workspace, study, plan, settings, held_out))
+
+
+def _fits(
+    workspace: Workspace, study: Study, plan: Plan, settings: Mapping[str, Any] | None, held_out: list[Run] | None
+) -> FitsLeft:
+    """What is left of the downstream stage; all of it where the verification on disk is not that of the plan."""
+    try:
+        asked = read_json(study.file("settings/downstream.json")) if settings is None else settings["downstream"]
+    except InputError:
+        return FitsLeft(0, 0, 0)
+    try:
+        verification = read_json(study.file("verification.json"))
+        there = {row["key"] for row in verification["runs"]}
+        if held_out is None or not {run.key for run in held_out} <= there | {plan.former_key(run) for run in held_out}:
+            verification = None
+        known = read_json(study.file("downstream.json"))["tasks"]
+        return fits_left(asked, plan, verification, known, workspace.store)
+    except (InputError, LookupError, TypeError):
+        return fits_left(asked, plan, None, {}, workspace.store)
 
 
 def _sum(first: Work | None, second: Work) -> Work:
@@ -154,7 +177,9 @@ def estimate(workspace: Workspace, plan: Plan, left: Left, manifest: DataManifes
     hours = evaluation = None
     if speed is not None:
         evaluation = sum(row.crops_left for row in rows) * speed.evaluate / 3600
-        hours = sum(row.samples_left for row in rows) * speed.train / 3600 + evaluation
+        # A task's encoder sees all tokens of a crop, not the visible ones alone.
+        seconds = left.fits.crops * speed.evaluate / (1 - plan.training["model"]["mask_ratio"])
+        hours = sum(row.samples_left for row in rows) * speed.train / 3600 + evaluation + seconds / 3600
     return Estimate(
         hours,
         evaluation,

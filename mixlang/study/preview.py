@@ -73,6 +73,7 @@ def overview(study: CompiledStudy) -> Preview:
             }
             for run in plan.runs
         ],
+        "fits": {"fits": found.fits.fits, "left": found.fits.left},
         "reused": [
             {"version": one.label, "runs": len(one.runs), "left_out": one.left}
             for one in reused(study.workspace, spec.design.reuse, plan)
@@ -126,6 +127,8 @@ def show_overview(found: Preview) -> None:
     for kind, row in found["kinds"].items():
         if not row["known"]:
             print(f"{kind}: which runs is not known before the allocation; at most these, counted as to do")
+    if found["fits"]["fits"]:
+        print(f"downstream: {found['fits']['fits']:,} fits of tasks, {found['fits']['left']:,} of them to do")
     domains = [
         [name, f"{data['volumes']:,}", f"{data['crops']:,.0f}", f"{found['quarantined'][name]:,}"]
         for name, data in found["available"].items()

@@ -7,6 +7,9 @@ patient to patient, hot lesions, blur and correlated noise.
 
 A third kind, `texture`, has no anatomy: every volume of a seed is the same random field, stronger or weaker, and the
 fields of different seeds share nothing. It is for controls: there is nothing to transfer between such domains.
+
+A fourth, `patchwork`, has labels that only its own data teach: each volume is pieced together from two patterns of the
+seed, in regions of its own. Which of the two a voxel shows is not in its value but in the pattern around it.
 """
 
 from __future__ import annotations
@@ -56,10 +59,16 @@ _TISSUE = {
 _GRAIN = 3.0
 """Correlation length of a texture's field, in voxels."""
 
+_REGION = 4.0
+"""The same of the fields whose sign divides a patchwork into regions."""
+
+_PERIOD, _FINE_GRAIN = 8, 1.5
+"""Period and correlation length of the two patterns of a patchwork, in voxels."""
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a phantom depends on; shape in voxels, spacing in mm, anatomy `trunk`, `head` or `texture`."""
+    """What a phantom depends on; shape in voxels, spacing in mm, anatomy `trunk`, `head`, `texture` or `patchwork`."""
 
     modality: str
     shape: tuple[int, int, int]
@@ -96,17 +105,20 @@ class Recipe:
 
 
 def anatomy(recipe: Recipe) -> NDArray[np.uint8]:
-    """The label map of a recipe's subject, shape as in the recipe; a texture is all of label 1."""
+    """The label map of a recipe's subject, shape as in the recipe; a texture is all of label 1, a patchwork of 1 and 2."""
     if recipe.anatomy == "texture":
         return np.ones(recipe.shape, np.uint8)
+    if recipe.anatomy == "patchwork":
+        regions = _field(np.random.default_rng([recipe.seed, recipe.index, 7]), recipe.shape, _REGION)
+        return (1 + (regions > np.median(regions))).astype(np.uint8)
     return ANATOMIES[recipe.anatomy](recipe.shape, np.random.default_rng([recipe.seed, recipe.index, 1]))
 
 
 def render(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.generic]:
     """A label map seen by the recipe's modality: int16 HU for CT, int16 arbitrary for MRI, float32 SUV for PET."""
     rng = np.random.default_rng([recipe.seed, recipe.index, {"ct": 2, "mri": 3, "pet": 4}[recipe.modality]])
-    if recipe.anatomy == "texture":
-        return _texture(recipe)
+    if recipe.anatomy in ("texture", "patchwork"):
+        return _pattern(labels, recipe)
     tissue = np.array(_TISSUE[recipe.anatomy], np.float32)
     noise = rng.standard_normal(labels.shape, dtype=np.float32)
     if recipe.modality == "ct":
@@ -128,11 +140,26 @@ def render(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.generic]:
     return np.maximum(image, 0).astype(np.float32)
 
 
-def _texture(recipe: Recipe) -> NDArray[np.generic]:
-    """The seed's field, stronger or weaker, with noise of the volume's own, in the modality's range of values."""
-    shared, own = np.random.default_rng([recipe.seed, 5]), np.random.default_rng([recipe.seed, recipe.index, 6])
-    field = ndimage.gaussian_filter(shared.standard_normal(recipe.shape, dtype=np.float32), _GRAIN, mode="wrap")
-    field /= field.std()
+def _field(rng: np.random.Generator, shape: tuple[int, int, int], grain: float) -> NDArray[np.float32]:
+    """A smooth random field of deviation 1 that goes on at the opposite edge."""
+    field = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), grain, mode="wrap")
+    return field / field.std()
+
+
+def _repeated(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """A field that repeats, so that there is little of it to learn."""
+    tile = _field(rng, (_PERIOD, _PERIOD, _PERIOD), _FINE_GRAIN)
+    return np.tile(tile, [-(-size // _PERIOD) for size in shape])[tuple(slice(size) for size in shape)]
+
+
+def _pattern(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.generic]:
+    """The seed's field, or two of them by label, stronger or weaker, with noise of the volume's own, in the modality's range."""
+    own = np.random.default_rng([recipe.seed, recipe.index, 6])
+    if recipe.anatomy == "patchwork":
+        one, other = (_repeated(np.random.default_rng([recipe.seed, stream]), recipe.shape) for stream in (8, 9))
+        field = np.where(labels == 1, one, other)
+    else:
+        field = _field(np.random.default_rng([recipe.seed, 5]), recipe.shape, _GRAIN)
     image = np.float32(own.uniform(0.5, 1.5)) * field + 0.3 * own.standard_normal(recipe.shape, dtype=np.float32)
     if recipe.modality == "pet":
         return (3 * np.exp(0.5 * image)).astype(np.float32)

@@ -1,20 +1,34 @@
-"""All fits of a task as jobs, each named by what decides its result, and their execution side by side."""
+"""All fits of a task as jobs, each named by what decides its result, and what the store has found of them."""
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mixlang.console import Progress, duration
 from mixlang.documents import Case, DownstreamSettings, EncoderOf, FitCase, FitJob, TaskSettings
-from mixlang.errors import StageError, disk_full, is_full
 from mixlang.files import digest
 from mixlang.plan.build import Plan
 from mixlang.plan.tasks import folds_of, labelled
-from runners.data.workers import WorkerDied, each
-from runners.downstream.train import FIT_VERSION, finished, fit
+
+FIT_VERSION = 1
+"""Raised when the same fit would give another result; part of every fit's key."""
+
+
+def fit_path(store: Path, key: str) -> Path:
+    """Where the result of a fit lies."""
+    return store / "downstream" / key[:2] / f"{key}.json"
+
+
+def finished(store: Path, key: str) -> dict[str, Any] | None:
+    """What a fit found, or None where it is not there whole."""
+    try:
+        value = json.loads(fit_path(store, key).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) and value.get("key") == key else None
 
 
 @dataclass(frozen=True)
@@ -82,36 +96,3 @@ def _case(case: Case) -> FitCase:
     if "label" in case:
         return {"volume": case["volume"], "label": {"key": case["label"]["key"]}}
     return {"volume": case["volume"], "class": case["class"]}
-
-
-def execute(fits: list[Fit], store: Path, workers: int, title: str) -> None:
-    """Train the fits that the store does not have, side by side; each is kept as soon as it is done.
-
-    Raises:
-        StageError: some fits failed; the others are kept.
-        DiskFull: no further fit could be kept; those that are finished are.
-        Interrupted: a signal came; what had finished is kept.
-    """
-    waiting = list({one.key: one for one in fits if finished(store, one.key) is None}.values())
-    progress = Progress(title)
-    if not waiting:
-        return
-    begun, failed = time.monotonic(), []
-    outcomes = each(fit, [(one.key, one.job, store) for one in waiting], [0] * len(waiting), workers)
-    for done, (index, outcome) in enumerate(outcomes, 1):
-        if isinstance(outcome, Exception) and is_full(outcome):
-            outcomes.close()
-            raise disk_full(f"{title}: a disk is full after {done - 1} of {len(waiting)} fits: {outcome}")
-        if isinstance(outcome, WorkerDied | Exception):
-            failed.append(f"{waiting[index].words}: {outcome}")
-        progress.count(done, len(waiting), "fits")
-    reused = len(fits) - len(waiting)
-    progress.close(
-        f"{len(waiting) - len(failed)} fits trained in {duration(time.monotonic() - begun)}"
-        + (f", {reused} reused" if reused else "")
-    )
-    if failed:
-        raise StageError(
-            f"{title}: {len(failed)} of {len(fits)} fits failed; the others are kept. First: {failed[0]}",
-            "Mend the cause and run again: only the failed fits are trained.",
-        )

@@ -2,9 +2,9 @@
 
 It is measured of every probe run of a study whose objective names the task, so it is cheap: a few fixed tiles of each
 volume, one pass of the encoder, and then linear algebra on its tokens. Segmentation: ridge regression from each token to
-the classes of the voxels of its patch, scored by 1 - soft Dice. Classification: penalised multinomial logistic regression
-on the mean and the deviation of a volume's tokens, scored by cross-entropy. Penalties are chosen by cross-validation over
-the training subjects.
+the classes in the cells of its patch, scored by 1 - soft Dice. Classification: penalised multinomial logistic regression
+on the mean and the deviation of a volume's tokens, scored by cross-entropy. Penalties are chosen, or weighed, by
+cross-validation over the training subjects.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool3d
 
 from mixlang.documents import ProbeTask, Score
 from mixlang.errors import StageError
@@ -35,6 +36,12 @@ RIDGE = tuple(10.0**power for power in range(-5, 3))
 LOGISTIC = tuple(10.0**power for power in range(-3, 3))
 """Penalties tried for logistic regression on standardised features."""
 
+_BLOCKS = 4
+"""Blocks of the encoder whose tokens a probe sees, as in the linear probes of DINO (Caron 2021, 2104.14294)."""
+
+_FINER = 4
+"""Parts along each axis of a patch whose class a token's regression gives: finer costs more and tells no more."""
+
 _INNER = 4
 """Folds of subjects by which a penalty is chosen."""
 
@@ -49,8 +56,8 @@ def task_loss(mae: MaskedAutoencoder, task: ProbeTask, store: Path, device: torc
     """The loss of a task from the tokens of a pretrained encoder.
 
     Returns:
-        `loss`; `classes`: of a segmentation, by class; `penalty`: the one chosen, of the first fold; `constant`: of a
-        classification, the cross-entropy of predicting how frequent each class is among the training volumes.
+        `loss`; of a segmentation `classes`, its loss by class, and `penalty`, the one chosen for the first fold; of a
+        classification `constant`, the cross-entropy of predicting how frequent each class is among the training volumes.
 
     Raises:
         StageError: a volume or a label map is not in the store.
@@ -62,9 +69,18 @@ def task_loss(mae: MaskedAutoencoder, task: ProbeTask, store: Path, device: torc
 
 
 @torch.no_grad()
-def _tokens(encoder: Encoder, images: Tensor, device: torch.device) -> Tensor:
-    """The last tokens of crops, shape (crops, tokens, width)."""
-    return torch.cat([encoder(part.to(device))[-1].float().cpu() for part in images.split(16)])
+def _tokens(encoder: Encoder, images: Tensor, device: torch.device) -> Floats:
+    """The tokens of crops after up to four blocks, evenly spread and the last among them, side by side.
+
+    One block alone tells far less: the last one of a masked autoencoder serves its decoder. Shape (crops * tokens, features).
+    """
+    parts = []
+    for part in images.split(16):
+        states = encoder(part.float().to(device))
+        depth = len(states)
+        places = sorted({max(1, round(depth * (index + 1) / _BLOCKS)) for index in range(_BLOCKS)})
+        parts.append(torch.cat([states[place - 1] for place in places], dim=-1).flatten(0, 1).cpu())
+    return torch.cat(parts).double().numpy()
 
 
 def _chosen(count: int, holds: Sequence[bool], seed: int, stream: str) -> list[int]:
@@ -86,21 +102,20 @@ def _labelled_tiles(
     values: tuple[tuple[str, tuple[int, ...]], ...],
     crop: tuple[int, ...],
     seed: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The tiles of a volume that are seen: images (half precision), the class of each voxel, and which voxels exist."""
+) -> tuple[Tensor, Tensor]:
+    """The tiles of a volume that are seen: images, in half precision, and the class of each voxel."""
     classes = {name: list(found) for name, found in values}
     case = LabelledVolumes(store, [{"volume": volume, "label": {"key": label}}], classes, crop)  # type: ignore[list-item]
     try:
-        image, (truth, exists) = case.image(0), case.truth(0)
+        image, truth = case.image(0), case.truth(0)[0]
     except OSError as error:
         raise StageError(
             f"volume {volume[:12]} of a task cannot be read: {error}", "Run 'mixlang run' again."
         ) from error
     boxes = tile_boxes(image.shape, crop)
     picked = _chosen(len(boxes), [bool(truth[box].any()) for box in boxes], seed, f"tiles {volume}")
-    parts = [(image[boxes[tile]].half(), truth[boxes[tile]].to(torch.uint8), exists[boxes[tile]]) for tile in picked]
-    images, truths, there = (torch.stack(part) for part in zip(*parts, strict=True))
-    return images, truths, there
+    images = torch.stack([image[boxes[tile]].half() for tile in picked])
+    return images, torch.stack([truth[boxes[tile]].to(torch.uint8) for tile in picked])
 
 
 @dataclass
@@ -132,31 +147,27 @@ class _Sums:
 def _segmentation(encoder: Encoder, task: ProbeTask, store: Path, device: torch.device) -> Score:
     values = tuple((name, tuple(found)) for name, found in task["values"].items())
     crop, patch, names = tuple(encoder.size.crop), encoder.size.patch, list(task["values"])
-    features, targets, there, sums = [], [], [], []
+    cell = max(1, patch // _FINER) if patch % max(1, patch // _FINER) == 0 else 1
+    features, targets, sums = [], [], []
     for case in task["cases"]:
-        images, truth, exists = _labelled_tiles(store, case["volume"], case["label"]["key"], values, crop, task["seed"])
-        tokens = _tokens(encoder, images.float(), device).flatten(0, 1).double().numpy()
-        found = np.column_stack([tokens, np.ones(len(tokens))])
-        y = _by_token(torch.stack([truth == label for label in range(1, len(names) + 1)], dim=1), patch)
-        features.append(found.astype(np.float32))
-        targets.append(y.numpy().astype(bool))
-        there.append(_by_token(exists[:, None], patch).numpy())
-        y64 = targets[-1].astype(float)
-        sums.append(_Sums(found.T @ found, found.T @ y64, float(y64.sum())))
-    overlap = np.zeros((3, len(names)))
-    first: float | None = None
+        images, truth = _labelled_tiles(store, case["volume"], case["label"]["key"], values, crop, task["seed"])
+        tokens = _tokens(encoder, images, device)
+        x = np.column_stack([tokens, np.ones(len(tokens))])
+        parts = torch.stack([(truth == label).float() for label in range(1, len(names) + 1)], dim=1)
+        y = _by_token(avg_pool3d(parts, cell), patch // cell).numpy()
+        features.append(x.astype(np.float32))
+        targets.append(y)
+        sums.append(_Sums(x.T @ x, x.T @ y, float((y.astype(float) ** 2).sum())))
+    overlap, first = np.zeros((3, len(names))), None
     for training, test in folds_of(task):
         penalty, weights = _ridge([sums[index] for index in training], _inner_folds(task, training))
         first = penalty if first is None else first
         for index in test:
-            # What does not exist is in no class, whatever is predicted of it.
-            predicted = np.clip(features[index].astype(float) @ weights, 0.0, 1.0).reshape(
-                len(features[index]), len(names), -1
-            )
-            predicted *= there[index].reshape(len(predicted), 1, -1)
-            truth = targets[index].reshape(predicted.shape)
-            parts = ((predicted * truth), predicted**2, truth)
-            overlap += [part.sum(axis=(0, 2)) for part in parts]
+            predicted = np.clip(features[index] @ weights.astype(np.float32), 0.0, 1.0)
+            predicted = predicted.reshape(len(predicted), len(names), -1)
+            known = targets[index].reshape(predicted.shape)
+            products = (predicted * known, predicted**2, known**2)
+            overlap += [product.sum(axis=(0, 2), dtype=float) for product in products]
     # Soft Dice with squares (Milletari 2016, 1606.04797): a calibrated prediction scores what it explains.
     losses = 1.0 - 2.0 * overlap[0] / np.maximum(overlap[1] + overlap[2], 1e-12)
     return {
@@ -216,43 +227,42 @@ def _classification(encoder: Encoder, task: ProbeTask, store: Path, device: torc
     crop, count = tuple(encoder.size.crop), len(task["classes"])
     rows = []
     for case in task["cases"]:
-        tokens = (
-            _tokens(encoder, _tiles(store, case["volume"], crop, task["seed"]).float(), device).flatten(0, 1).double()
-        )
-        rows.append(torch.cat([tokens.mean(dim=0), tokens.std(dim=0)]).numpy())
+        tokens = _tokens(encoder, _tiles(store, case["volume"], crop, task["seed"]), device)
+        rows.append(np.concatenate([tokens.mean(axis=0), tokens.std(axis=0)]))
     features, truth = np.array(rows), np.array([case["class"] for case in task["cases"]])
-    scores, constants, first = [], [], None
+    scores, constants = [], []
     for training, test in folds_of(task):
         scale = np.maximum(features[training].std(axis=0), 1e-9)
         x = (features - features[training].mean(axis=0)) / scale
-        penalty = _logistic_penalty(x[training], truth[training], count, _inner_folds(task, training))
-        first = penalty if first is None else first
-        weights = _logistic(x[training], truth[training], count, penalty)
-        scores += _cross_entropy(x[test], truth[test], weights).tolist()
+        chances = _averaged(x[training], truth[training], count, _inner_folds(task, training), x[test])
+        scores += (-np.log(chances[np.arange(len(test)), truth[test]])).tolist()
         part = (np.bincount(truth[training], minlength=count) + 0.5) / (len(training) + 0.5 * count)
         constants += (-np.log(part[truth[test]])).tolist()
-    return {"loss": float(np.mean(scores)), "penalty": float(first or 0.0), "constant": float(np.mean(constants))}
+    return {"loss": float(np.mean(scores)), "constant": float(np.mean(constants))}
 
 
-def _logistic_penalty(x: Floats, truth: NDArray[np.int64], count: int, folds: Sequence[int]) -> float:
+def _averaged(x: Floats, truth: NDArray[np.int64], count: int, folds: Sequence[int], asked: Floats) -> Floats:
+    """The chance of each class, averaged over penalties by how well each predicts left-out subjects, shape (asked, classes).
+
+    Weights are those of pseudo Bayesian model averaging (Yao 2018, 1704.02030). The best penalty alone would jump from one
+    encoder to the next, and the loss with it.
+    """
     places = np.array(folds)
-    if len(set(folds)) < 2:
-        return LOGISTIC[-1]
-    errors = []
-    for penalty in LOGISTIC:
-        lost = 0.0
+    lost = np.zeros(len(LOGISTIC))
+    for index, penalty in enumerate(LOGISTIC if len(set(folds)) > 1 else ()):
         for fold in sorted(set(folds)):
             kept = places != fold
             weights = _logistic(x[kept], truth[kept], count, penalty)
-            lost += float(_cross_entropy(x[~kept], truth[~kept], weights).sum())
-        errors.append(lost)
-    return LOGISTIC[int(np.argmin(errors))]
+            lost[index] -= np.log(_chances(x[~kept], weights)[np.arange((~kept).sum()), truth[~kept]]).sum()
+    parts = np.exp(lost.min() - lost)
+    fits = [_chances(asked, _logistic(x, truth, count, penalty)) for penalty in LOGISTIC]
+    return np.einsum("p,pac->ac", parts / parts.sum(), np.array(fits))
 
 
 def _logistic(x: Floats, truth: NDArray[np.int64], count: int, penalty: float) -> Floats:
-    """Weights, shape (features + 1, classes), of the penalised multinomial fit; the constants have no penalty.
+    """Weights, shape (features + 1, classes), of the multinomial fit: mean cross-entropy + penalty / 2 * sum of squared weights.
 
-    The penalty is on the mean squared weight of a feature, so that its size does not depend on the width of the encoder.
+    The constants have no penalty. Features are scaled for the solver alone.
     """
     from scipy.optimize import minimize
 
@@ -282,8 +292,9 @@ def _logistic(x: Floats, truth: NDArray[np.int64], count: int, penalty: float) -
     return weights
 
 
-def _cross_entropy(x: Floats, truth: NDArray[np.int64], weights: Floats) -> Floats:
-    """Of each row."""
+def _chances(x: Floats, weights: Floats) -> Floats:
+    """The chance of each class for each row; none is below 1e-6."""
     logits = np.column_stack([x, np.ones(len(x))]) @ weights
-    logits -= logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(x)), truth]
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found = np.maximum(exponents / exponents.sum(axis=1, keepdims=True), 1e-6)
+    return found / found.sum(axis=1, keepdims=True)

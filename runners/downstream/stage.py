@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mixlang.console import Progress
-from mixlang.documents import Downstream, DownstreamSettings, EncoderOf, TaskResults, TaskSettings, Verification
-from mixlang.errors import InputError, StageError
-from mixlang.files import digest
+from mixlang.console import Progress, duration
+from mixlang.documents import Downstream, DownstreamSettings, TaskResults, TaskSettings, Verification
+from mixlang.errors import StageError, disk_full, is_full
 from mixlang.hardware import cores
 from mixlang.plan.build import Plan, Run
 from mixlang.spec.locations import Locations
 from mixlang.verify.measured import called
 from mixlang.words import listed
+from runners.data.workers import WorkerDied, each
 from runners.downstream.annotated import prepare_labels
-from runners.downstream.fits import Fit, execute, fits_of
+from runners.downstream.fits import Fit, finished, fits_of
+from runners.downstream.remaining import encoder_runs, encoders, former_keys, task_key
 from runners.downstream.summary import overall, summarise
+from runners.downstream.train import fit
 from runners.execute.store import RunStore
 
 Retrain = Callable[[list[Run]], object]
-
-SUMMARY_VERSION = 1
-"""Raised when the same fits would be summarised otherwise."""
 
 
 def run_tasks(
@@ -53,11 +53,14 @@ def run_tasks(
     """
     if not settings["tasks"]:
         return {"version": 1, "tasks": {}, "sentences": []}
-    runs = _encoder_runs(settings, verification)
-    encoders = _encoders(settings, plan, runs)
-    fits = {name: fits_of(task, settings, encoders, plan) for name, task in settings["tasks"].items()}
-    keys = {name: _task_key(task, settings, fits[name]) for name, task in settings["tasks"].items()}
+    runs = encoder_runs(settings, verification)
+    found_encoders = encoders(settings, plan, runs)
+    fits = {name: fits_of(task, settings, found_encoders, plan) for name, task in settings["tasks"].items()}
+    keys = {name: task_key(task, settings, fits[name]) for name, task in settings["tasks"].items()}
     before = {task["key"]: task for task in known.values() if isinstance(task, dict) and "key" in task}
+    for name, key in former_keys(settings, plan, runs).items():
+        if key in before:
+            before.setdefault(keys[name], {**before[key], "key": keys[name]})
     todo = [name for name in fits if keys[name] not in before]
     if todo:
         _train({name: fits[name] for name in todo}, settings, plan, runs, store, locations, prepare, retrain, jobs)
@@ -93,50 +96,37 @@ def _facts(task: TaskSettings) -> dict[str, Any]:
     return {name: task[name] for name in ("kind", "domain", "classes", "folds", "recipe")}
 
 
-def _task_key(task: TaskSettings, settings: DownstreamSettings, fits: list[Fit]) -> str:
-    subjects = [case["subject"] for case in task["cases"]]
-    kept = {name: settings[name] for name in ("encoders", "labels", "seeds")}
-    return digest(
-        {
-            "version": SUMMARY_VERSION,
-            "classes": task["classes"],
-            "subjects": subjects,
-            "fits": [one.key for one in fits],
-            **kept,
-        }
+def execute(fits: list[Fit], store: Path, workers: int, title: str) -> None:
+    """Train the fits that the store does not have, side by side; each is kept as soon as it is done.
+
+    Raises:
+        StageError: some fits failed; the others are kept.
+        DiskFull: no further fit could be kept; those that are finished are.
+        Interrupted: a signal came; what had finished is kept.
+    """
+    waiting = list({one.key: one for one in fits if finished(store, one.key) is None}.values())
+    progress = Progress(title)
+    if not waiting:
+        return
+    begun, failed = time.monotonic(), []
+    outcomes = each(fit, [(one.key, one.job, store) for one in waiting], [0] * len(waiting), workers)
+    for done, (index, outcome) in enumerate(outcomes, 1):
+        if isinstance(outcome, Exception) and is_full(outcome):
+            outcomes.close()
+            raise disk_full(f"{title}: a disk is full after {done - 1} of {len(waiting)} fits: {outcome}")
+        if isinstance(outcome, WorkerDied | Exception):
+            failed.append(f"{waiting[index].words}: {outcome}")
+        progress.count(done, len(waiting), "fits")
+    reused = len(fits) - len(waiting)
+    progress.close(
+        f"{len(waiting) - len(failed)} fits trained in {duration(time.monotonic() - begun)}"
+        + (f", {reused} reused" if reused else "")
     )
-
-
-def _encoder_runs(settings: DownstreamSettings, verification: Verification) -> dict[tuple[str, int], Run]:
-    """The verification run that each pretrained encoder of each seed comes from."""
-    rows = {
-        (row["mixture"], row["seed"]): Run.from_dict(row)
-        for row in verification["runs"]
-        if row["budget_asked"] == settings["budget"]
-    }
-    found = {}
-    for name in settings["encoders"]:
-        for seed in range(settings["seeds"]):
-            if name == "scratch":
-                continue
-            run = rows.get((name, seed % settings["pretraining_seeds"]))
-            if run is None:
-                raise InputError(
-                    f"the verification has no run of the {name} mixture at {settings['budget']:,} samples",
-                    "Run 'mixlang run SPEC': it compiles and verifies again.",
-                )
-            found[name, seed] = run
-    return found
-
-
-def _encoders(
-    settings: DownstreamSettings, plan: Plan, runs: Mapping[tuple[str, int], Run]
-) -> dict[tuple[str, int], EncoderOf]:
-    found: dict[tuple[str, int], EncoderOf] = {place: {"run": run.key} for place, run in runs.items()}
-    if "scratch" in settings["encoders"]:
-        model = plan.training["model"]
-        found |= {("scratch", seed): {"model": model, "seed": seed} for seed in range(settings["seeds"])}
-    return found
+    if failed:
+        raise StageError(
+            f"{title}: {len(failed)} of {len(fits)} fits failed; the others are kept. First: {failed[0]}",
+            "Mend the cause and run again: only the failed fits are trained.",
+        )
 
 
 def _train(

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from mixlang.documents import Difference, DownstreamSettings, Result, TaskResults, TaskSettings
 from mixlang.errors import StageError
-from runners.downstream.fits import Fit
+from runners.downstream.fits import Fit, finished
 from runners.downstream.metrics import DRAWS, accuracy, auroc, by_class, draws_of, estimate, mean_of
-from runners.downstream.train import finished
 
 Floats = NDArray[np.float64]
 

@@ -6,10 +6,9 @@ A fit is named by everything that decides its result; what it found is kept in t
 from __future__ import annotations
 
 import functools
-import json
 import math
+import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,34 +17,18 @@ from mixlang.documents import CaseScores, FitJob, TaskRecipe
 from mixlang.errors import StageError
 from mixlang.files import write_json
 from runners.downstream.crops import LabelledVolumes, balanced, read_volume, tiles
+from runners.downstream.fits import fit_path
 from runners.downstream.heads import ClassificationHead, Encoder, SegmentationHead, TokenHead
 from runners.downstream.metrics import overlap
 from runners.execute.store import RunStore
 from runners.train.mae import MAESize, MaskedAutoencoder
 from runners.train.weights import load_model
 
-FIT_VERSION = 1
-"""Raised when the same fit would give another result; part of every fit's key."""
-
 _WARMUP = 20
 """Steps of warmup, at most a tenth of all."""
 
 _TILES = 8
 """Tiles of a volume that a step of fine-tuning sees, at most; scoring sees all."""
-
-
-def fit_path(store: Path, key: str) -> Path:
-    """Where the result of a fit lies."""
-    return store / "downstream" / key[:2] / f"{key}.json"
-
-
-def finished(store: Path, key: str) -> dict[str, Any] | None:
-    """What a fit found, or None where it is not there whole."""
-    try:
-        value = json.loads(fit_path(store, key).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) and value.get("key") == key else None
 
 
 def fit(key: str, job: FitJob, store: Path) -> None:
@@ -61,11 +44,20 @@ def fit(key: str, job: FitJob, store: Path) -> None:
     """
     _end_with_parent()
     torch.set_num_threads(1)
-    encoder = Encoder(_pretrained(job, store))
+    device = _device(key)
+    encoder = Encoder(_pretrained(job, store)).to(device)
     encoder.requires_grad_(job["mode"] == "finetune")
     torch.manual_seed(job["seed"])  # of the head, the same for every encoder
     work = _segment if job["kind"] == "segmentation" else _classify
-    write_json(fit_path(store, key), {"key": key, "cases": work(encoder, job, store)})
+    begun = time.monotonic()
+    cases = work(encoder, job, store, device)
+    write_json(fit_path(store, key), {"key": key, "cases": cases, "seconds": round(time.monotonic() - begun, 3)})
+
+
+def _device(key: str) -> torch.device:
+    """Where a fit is computed: one of the accelerators there are, the same for the same fit, or the CPU."""
+    count = torch.cuda.device_count()
+    return torch.device("cuda", int(key[:8], 16) % count) if count else torch.device("cpu")
 
 
 @functools.cache
@@ -105,71 +97,74 @@ def _optimizer(encoder: Encoder, head: nn.Module, recipe: TaskRecipe) -> torch.o
 # Segmentation
 
 
-def _segment(encoder: Encoder, job: FitJob, store: Path) -> list[CaseScores]:
+def _segment(encoder: Encoder, job: FitJob, store: Path, device: torch.device) -> list[CaseScores]:
     """Dice and HD95 of each class of each test case."""
     from monai.losses import DiceCELoss
 
     recipe, crop = job["recipe"], job["crop"]
     training = LabelledVolumes(store, job["training"], job["classes"], crop)
     kind = SegmentationHead if job["mode"] == "finetune" else TokenHead
-    head = kind(encoder.size, training.classes + 1)
+    head = kind(encoder.size, training.classes + 1).to(device)
     optimizer = _optimizer(encoder, head, recipe)
     # Dice over the batch, not crop by crop: most crops lack some class.
     measure = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True)
     for step in range(recipe["steps"]):
-        crops, truth = training.batch(job["seed"], step, recipe["batch_size"])
+        crops, truth = (part.to(device) for part in training.batch(job["seed"], step, recipe["batch_size"]))
         _optimize(step, measure(head(crops, encoder(crops)), truth[:, None]), optimizer, recipe)
     test = LabelledVolumes(store, job["test"], job["classes"], crop)
     head.eval()
-    return [_scored(encoder, head, test, index, job["spacing"]) for index in range(len(job["test"]))]
+    return [_scored(encoder, head, test, index, job["spacing"], device) for index in range(len(job["test"]))]
 
 
 @torch.no_grad()
-def _scored(encoder: Encoder, head: nn.Module, test: LabelledVolumes, index: int, spacing: list[float]) -> CaseScores:
+def _scored(
+    encoder: Encoder, head: nn.Module, test: LabelledVolumes, index: int, spacing: list[float], device: torch.device
+) -> CaseScores:
     from monai.inferers import sliding_window_inference
 
     def predict(crops: Tensor) -> Tensor:
         return head(crops[:, 0], encoder(crops[:, 0]))
 
-    found = sliding_window_inference(
-        test.image(index)[None, None], test.crop, 8, predict, overlap=0.25, mode="gaussian"
-    )
+    image = test.image(index)[None, None].to(device)
+    found = sliding_window_inference(image, test.crop, 8, predict, overlap=0.25, mode="gaussian")
     truth, exists = test.truth(index)
-    dice, distance = overlap(found[0].argmax(dim=0) * exists, truth, test.classes, spacing)
+    dice, distance = overlap(found[0].argmax(dim=0).cpu() * exists, truth, test.classes, spacing)
     return {"dice": dice, "hd95": distance}
 
 
 # Classification
 
 
-def _classify(encoder: Encoder, job: FitJob, store: Path) -> list[CaseScores]:
+def _classify(encoder: Encoder, job: FitJob, store: Path, device: torch.device) -> list[CaseScores]:
     """The probability of each class for each test case."""
     recipe, cases = job["recipe"], job["training"]
-    truth = torch.tensor([case["class"] for case in cases])
-    head = ClassificationHead(encoder.size.width, job["classes"])
+    classes = [case["class"] for case in cases]
+    truth = torch.tensor(classes, device=device)
+    head = ClassificationHead(encoder.size.width, job["classes"]).to(device)
     optimizer = _optimizer(encoder, head, recipe)
     frozen = job["mode"] == "probe"
 
     @functools.lru_cache(256)
     def kept(index: int) -> Tensor:
-        return _tokens(encoder, read_volume(store, cases[index]["volume"]))
+        return _tokens(encoder, read_volume(store, cases[index]["volume"]).to(device))
 
     def seen(index: int, step: int) -> Tensor:
         if frozen:
             return kept(index)
-        parts = tiles(read_volume(store, cases[index]["volume"]), job["crop"])
+        parts = tiles(read_volume(store, cases[index]["volume"]).to(device), job["crop"])
         if len(parts) > _TILES:
             order = torch.randperm(len(parts), generator=torch.Generator().manual_seed(job["seed"] + step))
             parts = parts[order[:_TILES]]
         return encoder(parts)[-1].flatten(0, 1)
 
     for step in range(recipe["steps"]):
-        picked = balanced(job["seed"], step, recipe["batch_size"], truth.tolist())
+        picked = balanced(job["seed"], step, recipe["batch_size"], classes)
         logits = head([seen(index, step) for index in picked])
         _optimize(step, nn.functional.cross_entropy(logits, truth[picked]), optimizer, recipe)
     head.eval()
     with torch.no_grad():
-        found = [head([_tokens(encoder, read_volume(store, case["volume"]))]).softmax(dim=1)[0] for case in job["test"]]
+        volumes = (read_volume(store, case["volume"]).to(device) for case in job["test"])
+        found = [head([_tokens(encoder, volume)]).softmax(dim=1)[0] for volume in volumes]
     return [{"probability": [round(value, 6) for value in row.tolist()]} for row in found]
 
 

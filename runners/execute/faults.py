@@ -6,16 +6,11 @@ What its machine did to it (killed, out of memory beside others, a lost node, a 
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mixlang.errors import MixlangError, WriteError, is_full
-
-if TYPE_CHECKING:
-    from runners.execute.store import RunStore
 
 Cause = Literal["run", "machine"]
 
@@ -108,15 +103,8 @@ def pause(attempt: int = 1) -> float:
     return min(_LONGEST, _BACKOFF * 2 ** (attempt - 1))
 
 
-def note_failure(store: RunStore, key: str, error: Exception) -> None:
-    """Note in the store, and in the log that is standard error, what ended an attempt."""
-    with contextlib.suppress(MixlangError):  # a full disk: the sweep finds it full itself
-        store.fail(key, Fault(cause_of(error), _reason(error), is_full(error)))
-    with contextlib.suppress(OSError):  # the log is on the same disk
-        traceback.print_exception(error)
-
-
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What ended an attempt, for people."""
     if type(error).__name__ == "OutOfMemoryError":  # torch's; torch is not imported for its name
         return "the device has not enough memory for a step. Raise launch.accumulate or lower train.batch_size."
     if isinstance(error, MixlangError):

@@ -13,14 +13,15 @@ import json
 import os
 import shutil
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mixlang.documents import RunResult, Score
-from mixlang.errors import WriteError, disk_full, is_full
+from mixlang.errors import MixlangError, WriteError, disk_full, is_full
 from mixlang.files import write_json
 from mixlang.hardware import place
-from runners.execute.faults import Cause, Fault
+from runners.execute.faults import Cause, Fault, cause_of, reason_of
 from runners.execute.liveness import alive, me
 
 _STALE_AFTER = 60.0
@@ -109,6 +110,13 @@ class RunStore:
         """Note what ended an attempt at a run; the next attempt takes the note away."""
         document = {"key": key, "reason": fault.reason, "cause": fault.cause, "full": fault.full}
         write_json(self.folder(key) / "failure.json", document)
+
+    def fail_with(self, key: str, error: Exception) -> None:
+        """Note, and say in the log that is standard error, which exception ended an attempt at a run."""
+        with contextlib.suppress(MixlangError):  # a full disk: the sweep finds it full itself
+            self.fail(key, Fault(cause_of(error), reason_of(error), is_full(error)))
+        with contextlib.suppress(OSError):  # the log is on the same disk
+            traceback.print_exception(error)
 
     def failure(self, key: str) -> Fault | None:
         """What ended the last attempt at a run, as it said itself, or None."""

@@ -13,7 +13,6 @@ import torch
 from mixlang.errors import InputError, StageError
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.evaluations import Evaluation, read_evaluations
-from runners.execute.faults import note_failure
 from runners.execute.store import RunStore
 from runners.train.evaluate import evaluate
 from runners.train.mae import MaskedAutoencoder
@@ -81,7 +80,7 @@ def measure_run(plan_path: Path, run: Run, store: Path) -> int:
             raise InputError(f"the weights of run {run.key[:12]} are not there any more", "Run 'mixlang run' again.")
         measure(load_model(weights).to(device), run, plan, evaluations, RunStore(store), device)
     except (MixlangError, ArithmeticError, RuntimeError, OSError, ValueError, MemoryError) as error:
-        note_failure(RunStore(store), run.key, error)
+        RunStore(store).fail_with(run.key, error)
         return 3
     return 0
 

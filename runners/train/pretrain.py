@@ -30,7 +30,6 @@ from mixlang.plan.build import Plan, Run
 from mixlang.plan.evaluations import evaluations_of
 from mixlang.spec.schema import Launch
 from runners.data.sampling import CropReader, mask_order, uniform
-from runners.execute.faults import note_failure
 from runners.execute.liveness import StopRequest
 from runners.execute.store import Heartbeat, Lease, RunStore
 from runners.train.branches import branches_of, sample_order
@@ -356,7 +355,7 @@ def execute(plan: Path, run: Run, store: Path, launch: Launch, lease: Lease | No
         say("stopped; the same command goes on from here")
         return STOPPED
     except (MixlangError, ArithmeticError, RuntimeError, OSError, ValueError, MemoryError) as error:
-        note_failure(RunStore(store), run.key, error)
+        RunStore(store).fail_with(run.key, error)
         return 3
     return 0
 
