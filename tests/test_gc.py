@@ -304,3 +304,29 @@ def test_git_does_not_see_what_names_a_workspace(shared):
     ours, _, _, env = shared
     mixlang("compile", "specs/small.yaml", cwd=ours, env=env)
     assert git("status", "--porcelain", cwd=ours) == ""
+
+
+def test_volumes_that_no_plan_names_are_deleted_and_made_again(copied):
+    volumes = sorted((copied / ".mixlang").glob("volumes/*/*.npy"))
+    before = {path: path.read_bytes() for path in volumes}
+    edit(copied, "spacing: [1, 1, 1]", "spacing: [2, 2, 2]")
+    mixlang("compile", "specs/small.yaml", cwd=copied)
+    asked = mixlang("gc", "--dry-run", cwd=copied)
+    assert f"no plan names {len(volumes)} prepared volumes" in asked.stderr
+    assert sorted((copied / ".mixlang").glob("volumes/*/*.npy")) == volumes
+    done = mixlang("gc", "--yes", cwd=copied)
+    assert f"{len(volumes)} prepared volumes" in done.stderr
+    assert not list((copied / ".mixlang").glob("volumes/*/*.npy"))
+    edit(copied, "spacing: [2, 2, 2]", "spacing: [1, 1, 1]")
+    mixlang("run", "specs/small.yaml", cwd=copied)
+    assert {path: path.read_bytes() for path in sorted((copied / ".mixlang").glob("volumes/*/*.npy"))} == before
+    assert "nothing to move" in mixlang("gc", "--yes", cwd=copied).stderr
+
+
+def test_volumes_are_kept_while_a_workspace_is_not_seen(copied):
+    store = RunStore((copied / ".mixlang").resolve())
+    note = {"version": 1, "workspace": "/away", "identity": "x", "host": "other", "study": "s", "part": "probe"}
+    (store.root / "askers" / "away.json").write_text(json.dumps({**note, "keys": ["ab" * 32], "former": []}))
+    edit(copied, "spacing: [1, 1, 1]", "spacing: [2, 2, 2]")
+    mixlang("compile", "specs/small.yaml", cwd=copied)
+    assert "prepared volumes" not in mixlang("gc", "--dry-run", cwd=copied).stderr

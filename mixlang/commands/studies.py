@@ -134,6 +134,7 @@ def gc(arguments: argparse.Namespace) -> int:
 
 def _collect(workspace: Workspace, arguments: argparse.Namespace) -> int:
     from mixlang.study.collect import discard, runs_in_words, size_of, survey, survey_in_words
+    from mixlang.study.leftovers import delete, leftovers
     from runners.execute.engines.jobs import forget
     from runners.execute.store import RunStore
 
@@ -141,16 +142,29 @@ def _collect(workspace: Workspace, arguments: argparse.Namespace) -> int:
     keys = [*found.former, *(found.unknown if arguments.unknown else [])]
     for line in survey_in_words(store, found, arguments.unknown):
         say(line)
-    if keys or found.over:
-        also = f", and the notes of {len(found.over)} submissions to a scheduler are deleted" if found.over else ""
-        if not _agreed(arguments, f"{size_of(store, keys)} move to the trash{also}"):
+    rest = leftovers(workspace, found, keys)
+    if keys:
+        say("with their weights goes what could still be measured of them: a later evaluation would train them again")
+    if rest.files:
+        say(f"no plan names {rest}; they are made again where they are needed")
+    if keys or found.over or rest.files:
+        parts = [f"{size_of(store, keys)} move to the trash"] if keys else []
+        parts += [f"{rest} are deleted"] if rest.files else []
+        parts += [f"the notes of {len(found.over)} submissions to a scheduler are deleted"] if found.over else []
+        if not _agreed(arguments, ", and ".join(parts)):
             return _kept(arguments, keys)
         moved = discard(workspace, keys)
+        delete(leftovers(workspace, survey(workspace), moved))  # somebody may have asked for one since
         for submission in found.over:
             forget(submission)
         for key in moved:
             print(key)
-        say(f"{runs_in_words(len(moved))} moved to {store.root / 'trash'}; running the study again brings them back")
+        if moved:
+            say(
+                f"{runs_in_words(len(moved))} moved to {store.root / 'trash'}; running the study again brings them back"
+            )
+        if rest.files:
+            say(f"{rest} deleted")
     else:
         say("nothing to move")
     if store.trashed():

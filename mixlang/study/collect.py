@@ -28,6 +28,7 @@ class Survey:
         away: by workspace that is not seen from here, the runs kept because it may still ask.
         unclear: files that could not be read, or do not go together; what their workspace once asked for is kept.
         over: submissions to a scheduler, of this user, none of whose jobs lives.
+        roots: the workspaces that are seen.
     """
 
     asked: set[str] = field(default_factory=set)
@@ -37,6 +38,7 @@ class Survey:
     away: dict[str, set[str]] = field(default_factory=dict)
     unclear: list[Path] = field(default_factory=list)
     over: list[Submission] = field(default_factory=list)
+    roots: list[Path] = field(default_factory=list)
 
 
 def survey(workspace: Workspace) -> Survey:
@@ -56,6 +58,7 @@ def survey(workspace: Workspace) -> Survey:
             found.away.setdefault(shown(store, note), set()).update(note.keys)
         else:
             noted_by.setdefault(root, set()).update(note.keys)
+    found.roots = sorted(noted_by)
     for root, keys in noted_by.items():
         asked = asked_by(root)
         found.asked |= asked.keys

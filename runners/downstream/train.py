@@ -51,7 +51,9 @@ def fit(key: str, job: FitJob, store: Path) -> None:
     work = _segment if job["kind"] == "segmentation" else _classify
     begun = time.monotonic()
     cases = work(encoder, job, store, device)
-    write_json(fit_path(store, key), {"key": key, "cases": cases, "seconds": round(time.monotonic() - begun, 3)})
+    found = {"key": key, "cases": cases, "seconds": round(time.monotonic() - begun, 3)}
+    run = job["encoder"].get("run")
+    write_json(fit_path(store, key), {**found, "run": run} if run else found)
 
 
 def _device(key: str) -> torch.device:
