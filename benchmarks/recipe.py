@@ -22,12 +22,14 @@ from torch import Tensor
 
 from mixlang.files import write_json
 from mixlang.plan.build import Plan, compile_plan
+from mixlang.plan.evaluations import evaluations_of
 from mixlang.spec import load_spec
 from mixlang.spec.locations import Locations
 from mixlang.spec.schema import Launch
 from runners.data.scan import scan
 from runners.data.volumes import prepare
 from runners.execute.batch import Batch
+from runners.execute.scores import row_of
 from runners.execute.store import RunStore
 from runners.train import pretrain
 from runners.train.mae import MaskedAutoencoder
@@ -151,7 +153,7 @@ def target(bench: Bench) -> None:
         pretrain.MaskedAutoencoder = network  # type: ignore[misc]
         for run in runs:
             pretrain.train_run(bench.plan, run, store.root, Launch(ladder="independent", tracker="none"), None)
-        show(title, {key_of(run.as_dict()): {**run.as_dict(), **store.result(run.key)} for run in runs})
+        show(title, {key_of(run.as_dict()): row_of(run, evaluations_of(bench.plan), store, {}) for run in runs})
 
 
 QUESTIONS = {question.__name__: question for question in (schedule, ladder, parts, target)}

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -18,9 +19,12 @@ from driving import fresh, results, sweep
 from mixlang.errors import DiskFull, InputError, StageError, crash, disk_full, is_full
 from mixlang.files import free_bytes, takes_nothing, write_json
 from mixlang.plan.cost import checkpoint_bytes
+from mixlang.plan.evaluations import evaluations_of
+from mixlang.spec.schema import Launch
 from mixlang.study import estimate
-from runners.downstream import fits as downstream
+from runners.downstream import stage as downstream
 from runners.execute import faults
+from runners.execute.batch import Batch
 from runners.execute.launch import ForkLauncher
 
 
@@ -141,6 +145,25 @@ def test_the_first_full_disk_stops_a_sweep_which_goes_on_once_there_is_space(stu
     assert len(sweep(study, store, runs, **options).execute()) == 5
     assert {key: (store.folder(key) / "result.json").stat().st_mtime_ns for key in times} == times
     assert started[3:] == [run.key for run in runs[2:]]
+
+
+def test_a_disk_that_fills_up_while_runs_are_measured_loses_none_of_them(study, disk):
+    plan, store = study[0], store_on(disk, study, 4096)
+    runs = sorted(plan.runs, key=lambda run: run.budget)[:3]
+    expected = sweep(study, store, runs).execute()
+    for run in runs:
+        shutil.rmtree(store.folder(run.key) / "evaluations")
+    before = {run.key: store.weights(run.key).read_bytes() for run in runs}
+    filler = fill(store.root)
+
+    def measuring():
+        return Batch(plan, study[1], runs, store, Launch(), "evaluate", evaluations=evaluations_of(plan))
+
+    with pytest.raises(DiskFull):
+        measuring().execute()
+    filler.unlink()
+    assert measuring().execute() == expected
+    assert {run.key: store.weights(run.key).read_bytes() for run in runs} == before
 
 
 def test_a_lease_that_cannot_be_written_is_not_left_behind(study, disk):

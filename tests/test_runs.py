@@ -259,7 +259,7 @@ def test_a_sweep_trains_what_is_missing_and_nothing_else(study, tmp_path):
     assert [row["key"] for row in rows] == [run.key for run in some]
     times = {run.key: (store.folder(run.key) / "result.json").stat().st_mtime_ns for run in some}
     job = sweep(study, store, some)
-    job.before_training = lambda: pytest.fail("nothing was to be trained")
+    job.before = lambda: pytest.fail("nothing was to be trained")
     assert job.execute() == rows
     assert {key: (store.folder(key) / "result.json").stat().st_mtime_ns for key in times} == times
     elsewhere = fresh(study, tmp_path / "clone") if (tmp_path / "clone").mkdir() is None else None

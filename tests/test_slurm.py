@@ -19,10 +19,12 @@ from test_environment import LEFT_OVER, shadowed
 from mixlang.errors import Detached, DiskFull, Interrupted, StageError
 from mixlang.files import free_bytes, write_json
 from mixlang.plan.build import Plan
+from mixlang.plan.evaluations import evaluations_of
 from mixlang.spec.schema import Launch
 from runners.execute.batch import Batch
 from runners.execute.engines import slurm as slurm_engine
 from runners.execute.engines import squeue
+from runners.execute.engines.jobs import noted
 
 pytestmark = pytest.mark.slurm
 
@@ -429,3 +431,18 @@ def test_a_ctrl_c_asks_whether_the_jobs_shall_go_on(on_cluster, answer, left):
     finally:
         squeue.cancel({name for name, _ in squeue.queue() or {}})
         until(lambda: squeue.queue() == {}, 40)
+
+
+def test_jobs_measure_trained_runs_many_at_once(cluster, study, local, tmp_path):
+    """As trained on this machine: the records are gone, one job makes them again, and nothing is trained."""
+    store = fresh(study, tmp_path)
+    sweep(study, store, study[0].runs).execute()
+    stamps = {path: path.stat().st_mtime_ns for path in store.root.glob("runs/*/*/result.json")}
+    for run in study[0].runs:
+        shutil.rmtree(store.folder(run.key) / "evaluations")
+    job = on_slurm(study, store, study[0].runs)
+    job.evaluations, job.title = evaluations_of(study[0]), "evaluate"
+    assert losses(job.execute()) == local
+    (submission,) = noted(store)
+    assert (submission.work, len(submission.batches)) == ("evaluate", 1)
+    assert {path: path.stat().st_mtime_ns for path in store.root.glob("runs/*/*/result.json")} == stamps
