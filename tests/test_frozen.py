@@ -162,6 +162,14 @@ def test_a_second_run_measures_nothing_and_a_clone_neither(with_tasks, tmp_path)
     assert not list((copy / ".mixlang").glob("runs/*/*/result.json"))
 
 
+@pytest.mark.long
+def test_a_version_with_tasks_is_trained_again_from_its_plan(with_tasks):
+    root, *_ = with_tasks
+    said = mixlang("registry", "verify", "small@v2", "--rerun", cwd=root).stdout
+    assert "with the same losses to the bit" in said
+    assert "the losses of tasks are not measured again: lesion, organs" in said
+
+
 def test_a_task_says_how_its_loss_came_about(with_tasks):
     root, *_ = with_tasks
     records = [json.loads(path.read_text()) for path in (root / ".mixlang").glob("runs/*/*/evaluations/*.json")]

@@ -10,7 +10,6 @@ from mixlang.errors import MixlangError
 from mixlang.files import read_json
 from mixlang.plan.build import Plan, Run
 from mixlang.plan.evaluations import Evaluation, evaluations_of
-from mixlang.study.reuse import reused
 from mixlang.study.workspace import Study, Workspace
 from runners.execute.former import take_over
 from runners.execute.scores import Known, missing, row_of
@@ -32,9 +31,13 @@ def known_scores(study: Study, plan: Plan, reuse: Iterable[str] | None = None) -
         reuse: the versions; those of the settings written last if left out.
     """
     found: dict[str, dict[str, Score]] = {}
-    for version in reused(Workspace(study.root), _reuse(study) if reuse is None else reuse, plan):
-        for key, scores in version.scores.items():
-            found.setdefault(key, {}).update(scores)
+    versions = list(_reuse(study) if reuse is None else reuse)
+    if versions:
+        from mixlang.study.reuse import reused  # numpy and the registry, for a command that may need neither
+
+        for version in reused(Workspace(study.root), versions, plan):
+            for key, scores in version.scores.items():
+                found.setdefault(key, {}).update(scores)
     for name in TABLES:
         try:
             table = read_json(study.file(name))

@@ -49,18 +49,20 @@ def rerun(workspace: Workspace, mixture: Mixture) -> Check:
     found = {row["key"]: row["losses"] for row in job.execute()}
     check = Check("rerun")
     published = read_losses(mixture)
-    apart, same = {}, 0
+    apart, same, tasks = {}, 0, set()
     for row in published:
         again = found[runs[row["key"]].key]
-        apart[row["key"]] = max(abs(again[name] / loss - 1) for name, loss in row["losses"].items())
-        same += again == row["losses"]
+        before = {name: loss for name, loss in row["losses"].items() if name in again}
+        tasks |= row["losses"].keys() - before.keys()
+        apart[row["key"]] = max(abs(again[name] / loss - 1) for name, loss in before.items())
+        same += again == before
     for key, difference in apart.items():
         if difference > TOLERANCE:
             check.problems.append(f"losses.csv: trained again, run {key[:12]} differs by {difference:.1%}")
     worst = max(apart.values())
     check.detail = (
         f"{len(published)} runs trained again: {same} with the same losses to the bit, the others within {worst:.1e}"
-    )
+    ) + (f"; the losses of tasks are not measured again: {', '.join(sorted(tasks))}" if tasks else "")
     shutil.rmtree(scratch, ignore_errors=True)
     return check
 
