@@ -374,26 +374,26 @@ TASK = "tasks: {organs: {kind: segmentation, domain: ct, classes: {liver: 2}}}\n
 @pytest.mark.parametrize(
     ("old", "new", "code", "place", "words"),
     [
-        ("domain: ct", "domain: pt", "MX0201", (14, 59), "there is no domain 'pt'"),
-        ("organs", "1st", "MX0106", (14, 22), "not a name"),
-        ("classes: {liver: 2}", "clases: {liver: 2}", "MX0101", (14, 63), "did you mean 'classes'"),
-        ("kind: segmentation", "kind: segment", "MX0104", (14, 37), "'segmentation'"),
-        ("{liver: 2}", "{liver: 0}", "MX0107", (14, 80), "at least 1"),
+        ("domain: ct", "domain: pt", "MX0201", (14, 46), "there is no domain 'pt'"),
+        ("organs", "1st", "MX0106", (14, 9), "not a name"),
+        ("classes: {liver: 2}", "clases: {liver: 2}", "MX0101", (14, 50), "did you mean 'classes'"),
+        ("kind: segmentation", "kind: segment", "MX0104", (14, 24), "'segmentation'"),
+        ("{liver: 2}", "{liver: 0}", "MX0107", (14, 67), "at least 1"),
         (
             "classes: {liver: 2}",
             "classes: {liver: 2}, larger_than: 1",
             "MX0105",
-            (14, 30),
+            (14, 17),
             "'larger_than' has no meaning",
         ),
-        (", classes: {liver: 2}", "", "MX0105", (14, 30), "needs 'classes'"),
-        ("kind: segmentation", "kind: classification", "MX0105", (14, 30), "'classes' has no meaning"),
-        ("{tasks", "{budget: 960, tasks", "MX0237", (14, 22), "not a holdout budget"),
-        ("{tasks", "{encoders: [unimax], tasks", "MX0238", (14, 25), "among verify.baselines"),
-        ("{tasks", "{labels: [1.0, 1.0], tasks", "MX0239", (14, 28), "listed twice"),
-        ("{tasks", "{labels: [0], tasks", "MX0107", (14, 23), "above 0"),
-        ("{liver: 2}", "{liver: 2, all: [1, 2]}", "MX0240", (14, 88), "label 2 is in the class 'liver'"),
-        ("{liver: 2}}", "{liver: 2}, label_map: '{stem}_l.nii'}", "MX0242", (14, 84), "come with their label maps"),
+        (", classes: {liver: 2}", "", "MX0105", (14, 17), "needs 'classes'"),
+        ("kind: segmentation", "kind: classification", "MX0105", (14, 17), "'classes' has no meaning"),
+        ("tasks", "downstream: {budget: 960}\ntasks", "MX0237", (14, 22), "not a holdout budget"),
+        ("tasks", "downstream: {encoders: [unimax]}\ntasks", "MX0238", (14, 25), "among verify.baselines"),
+        ("tasks", "downstream: {labels: [1.0, 1.0]}\ntasks", "MX0239", (14, 28), "listed twice"),
+        ("tasks", "downstream: {labels: [0]}\ntasks", "MX0107", (14, 23), "above 0"),
+        ("{liver: 2}", "{liver: 2, all: [1, 2]}", "MX0240", (14, 75), "label 2 is in the class 'liver'"),
+        ("{liver: 2}}", "{liver: 2}, label_map: '{stem}_l.nii'}", "MX0242", (14, 71), "come with their label maps"),
     ],
 )
 def test_a_wrong_task_is_one_message_at_its_place(tmp_path, old, new, code, place, words):
@@ -410,4 +410,4 @@ def test_a_wrong_task_is_one_message_at_its_place(tmp_path, old, new, code, plac
 def test_a_spec_without_tasks_has_nothing_downstream(tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_text(SMALL_SPEC)
-    assert load_spec(path).spec.downstream.tasks == {}
+    assert load_spec(path).spec.tasks == {}

@@ -219,7 +219,7 @@ def test_more_validation_crops_train_nothing(copied):
     edit(copied, "validation_crops: 1", "validation_crops: 2")
     found = json.loads(mixlang("plan", "specs/small.yaml", "--format", "json", cwd=copied).stdout)
     assert {run["todo"] for run in found["runs"]} == {"evaluate"}
-    assert {run["why"] for run in found["runs"]} == {"ct, mri is not measured yet"}
+    assert {run["why"] for run in found["runs"]} == {"not measured yet: ct, mri"}
     said = say_of(mixlang("run", "specs/small.yaml", cwd=copied))
     assert "sweep: all 10 runs are trained; nothing to train" in said
     assert any(line.startswith("evaluate: 10 runs evaluated") for line in said)
@@ -257,7 +257,7 @@ def test_runs_whose_weights_are_gone_are_named_with_their_cost_and_trained_again
     shutil.rmtree(copied / ".mixlang" / "runs")
     edit(copied, "validation_crops: 1", "validation_crops: 2")
     found = json.loads(mixlang("plan", "specs/small.yaml", "--format", "json", cwd=copied).stdout)
-    assert {run["why"] for run in found["runs"]} == {"its weights are gone, and ct, mri is to be measured of it"}
+    assert {run["why"] for run in found["runs"]} == {"weights are gone; to be measured: ct, mri"}
     assert found["kinds"]["single"]["again"] == 8
     assert found["kinds"]["single"]["samples_left"] > 0
     assert found["cost"]["device_hours"] > found["cost"]["evaluation_hours"] > 0
@@ -326,7 +326,7 @@ def test_a_domain_is_added_without_training_an_old_run(copied, tmp_path):
     old = [run for run in found["runs"] if run["key"] in before]
     assert found["reused"] == [{"version": "small@v1", "runs": 10, "left_out": {}}]
     assert [run["todo"] for run in old] == ["evaluate"] * 10
-    assert {run["why"] for run in old} == {"pet is not measured yet"}
+    assert {run["why"] for run in old} == {"not measured yet: pet"}
     new = [run for run in found["runs"] if run["key"] not in before]
     assert all(run["amounts"]["pet"] for run in new)
     assert {run["why"] for run in new if run["kind"] == "single"} == {"the domain pet is new"}
@@ -354,7 +354,7 @@ def test_a_domain_is_added_without_training_an_old_run(copied, tmp_path):
     ("old", "new", "reason"),
     [
         ("count: 12, seed: 1", "count: 14, seed: 1", "the training volumes of 'ct' are others: 2 new, 0 gone"),
-        ("  ct:  {", "  chest:  {", "holds samples of 'ct', which is no domain of this spec"),
+        ("  ct:  {", "  chest:  {", "samples of 'ct', which is no domain of this spec"),
     ],
 )
 def test_what_cannot_be_kept_is_named(copied, old, new, reason):
@@ -374,7 +374,7 @@ def test_what_cannot_be_kept_is_named(copied, old, new, reason):
         (
             "learning_rate: 5e-3",
             "learning_rate: 4e-3",
-            "small@v1 was trained otherwise: recipe.learning_rate 0.005 -> 0.004",
+            "small@v1 was trained otherwise: train.learning_rate 0.005 -> 0.004",
         ),
     ],
 )

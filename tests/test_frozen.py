@@ -124,7 +124,7 @@ def with_tasks(finished, tmp_path_factory):
 def test_tasks_are_added_to_the_objective_without_training_a_probe_run(with_tasks):
     root, before, plan, done = with_tasks
     assert {run["todo"] for run in plan["runs"]} == {"evaluate"}
-    assert {run["why"] for run in plan["runs"]} == {"organs, lesion is not measured yet"}
+    assert {run["why"] for run in plan["runs"]} == {"not measured yet: organs, lesion"}
     assert "sweep:" not in done.stderr  # the plan of the runs is what it was
     assert "evaluate: 10 runs evaluated" in done.stderr
     table = json.loads((root / "build/small/runs.json").read_text())

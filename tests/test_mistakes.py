@@ -248,7 +248,7 @@ MISTAKES = [
     ),
     (CAP, "objective: {weights: {tasks: {liver: 1}}}", "MX0105", "{tasks", "say what the domains weigh too"),
     (CAP, "objective: {weights: {domains: 1, tasks: 2}}", "MX0201", "domains: 1", "no domain 'domains'"),
-    (CAP, "objective: {weights: {ct: 1, tasks: {liver: 1}}}", "MX0105", "{ct", "a group is domains or tasks"),
+    (CAP, "objective: {weights: {ct: 1, tasks: {liver: 1}}}", "MX0105", "{ct", "the groups are"),
     (CAP, "objective: {weights: {domains: 0, tasks: {}}}", "MX0202", "weights:", "nothing is left"),
     (CAP, "constraints: {share: {ct: {min: .6}, mri: {min: .6}}}", "MX0216", "share:", "1.2"),
     (CAP, "constraints: {share: {ct: {max: .4}, mri: {max: .4}}}", "MX0217", "share:", "0.8"),

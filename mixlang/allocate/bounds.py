@@ -34,8 +34,8 @@ def bounds_of(
 ) -> tuple[Floats, Floats, dict[tuple[str, str], str]]:
     """Bounds on shares from the settings, what is available and the probed range, with the reason of each.
 
-    Without a bound of the user's a share stays at or above the smallest at which its law was observed. Versions published
-    before there was a `floor` have none.
+    Without a bound of the user's a share stays at or above the smallest at which its law was observed, if the objective
+    counts that loss. Versions published before there was a `floor` have none.
 
     Raises:
         SolveError: a domain whose bounds contradict each other.
@@ -43,7 +43,7 @@ def bounds_of(
     constraints, available = settings["constraints"], settings["available"]
     least: dict[int, float] = {}
     for law in fit.laws:
-        if law.law.own is not None:
+        if law.law.own is not None and settings["objective"]["weights"].get(law.name, 1.0) > 0:
             least[law.law.own] = max(least.get(law.law.own, 0.0), law.least_share)
     count = len(fit.domains)
     lower, upper = np.zeros(count), np.ones(count)

@@ -51,14 +51,12 @@ def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> In
     for name, rival in rivals.items():
         values = np.array([world.value(rival) for world in worlds])
         apparent = 1 - base.value(shares) / base.value(rival)
-        optimism = float(
-            np.mean(
-                [
-                    (1 - own / value) - (1 - base.value(optimum) / base.value(rival))
-                    for own, value, optimum in zip(theirs, values, optima, strict=True)
-                ]
-            )
-        )
+        seeming = [
+            (1 - own / value) - (1 - base.value(optimum) / base.value(rival))
+            for own, value, optimum in zip(theirs, values, optima, strict=True)
+        ]
+        # Where the fit knows nothing of a draw's optimum its law may give any number; it counts as losing everything.
+        optimism = float(np.mean(np.clip(seeming, -1.0, 1.0)))
         gains[name] = {
             "apparent": float(apparent),
             "interval": central_interval(1 - ours / values),

@@ -81,6 +81,7 @@ def _checked(arguments: argparse.Namespace) -> Any:
         root = workspace.root
         problems += workspace.misplaced(loaded)
         problems += _dominated(loaded, workspace)
+        problems += _not_reusable(loaded, workspace)
     locations = Locations.of(root)
     problems += absent_tracker(loaded, launch_here(loaded.spec, root))
     missing = check_sources(loaded, locations)
@@ -93,6 +94,20 @@ def _checked(arguments: argparse.Namespace) -> Any:
     if any(item.severity == "error" for item in problems):
         raise SpecError([*loaded.warnings, *problems])
     return replace(loaded, warnings=in_file_order([*loaded.warnings, *problems]))
+
+
+def _not_reusable(loaded: Any, workspace: Any) -> list[Any]:
+    """A version of design.reuse that is not there, or was trained otherwise."""
+    if not loaded.spec.design.reuse:
+        return []
+    from mixlang.study.reuse import NotReusable, require_reusable
+
+    try:
+        require_reusable(workspace, loaded.spec)
+    except NotReusable as error:
+        path = ("design", "reuse", loaded.spec.design.reuse.index(error.label))
+        return [loaded.marked.diagnostic("MX0317", path, str(error), error.hint)]
+    return []
 
 
 def _dominated(loaded: Any, workspace: Any) -> list[Any]:

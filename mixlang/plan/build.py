@@ -244,7 +244,7 @@ def compile_plan(spec: Spec, manifest: DataManifest, reuse: Callable[[Plan], lis
         available[name] = {"volumes": len(train), "crops": round(crops, 3)}
     match = spec.budgets.target if spec.train.repetition == "match" else None
     evaluation: EvaluationSettings = {"crops": spec.data.validation_crops, "seed": spec.data.split.seed}
-    bare = Plan(_training(spec), evaluation, domains, volumes, match, [])
+    bare = Plan(training_of(spec), evaluation, domains, volumes, match, [])
     kept = reuse(bare) if reuse is not None else []
     points = [(kind, amounts) for kind, amounts in probe_points(spec) if not _taught(amounts, kept)]
     new = [bare.run(kind, amounts, seed) for kind, amounts in points for seed in range(spec.budgets.seeds)]
@@ -293,7 +293,8 @@ def _volume_key(spec: Spec, name: str, volume: VolumeRecord, volumes: dict[str, 
     return key
 
 
-def _training(spec: Spec) -> Training:
+def training_of(spec: Spec) -> Training:
+    """What all runs of a spec have in common."""
     recipe = spec.train.model_dump(mode="json", exclude={"repetition", "sampling"})  # both show in what runs draw from
     return {
         "model": resolve_model(spec.model),

@@ -163,9 +163,10 @@ def touched(before: Before, after: Compiled, untrained: int, unmeasured: int = 0
     if untrained:
         why["sweep"].append(f"{untrained} of {len(after.plan.runs)} probe runs to train")
     elif new_plan:
-        why["sweep"].append("other probe runs, all of them trained already")
+        same = before.plan is not None and {run.key for run in before.plan.runs} == {run.key for run in after.plan.runs}
+        why["sweep"].append(f"{'the same' if same else 'other'} probe runs, all of them trained already")
     if unmeasured:
-        why["evaluate"].append(f"{unmeasured} trained probe runs to evaluate")
+        why["evaluate"].append(f"{unmeasured} of {len(after.plan.runs)} probe runs to evaluate")
     elif before.plan is not None and _measured_otherwise(before.plan, after.plan):
         why["evaluate"].append("other validation crops")
     for name, changes in settings.items():

@@ -228,6 +228,12 @@ def _unmeasurable(task: TaskSettings | ProbeTask, fraction: float) -> list[tuple
                 return len({task["cases"][i]["subject"] for i in cases if held in _held(task["cases"][i])})
 
             tested, trained = subjects(test), subjects(used)
+            if not subjects(list(range(len(task["cases"])))):
+                values = ", ".join(map(str, task["values"].get(name, [])))
+                message = (
+                    f"the class '{name}'" + (f" (label {values})" if values else "") + " is in no label map of the task"
+                )
+                problems.setdefault(name, (message, "look which labels the maps hold"))
             if tested < _LEAST_TEST or not trained:
                 message = (
                     f"the class '{name}' is in {tested} test subject{'s' * (tested != 1)} and, of {fraction:g} of the "

@@ -72,8 +72,15 @@ def _objective(spec: Spec, findings: _Findings) -> None:
     names = _domain_names(findings.marked)
     objective, place = spec.objective, ("objective", "weights")
     given = objective.of_domains
-    named = given if isinstance(given, dict) else {}
-    _known_domains(named, (*place, "domains") if objective.by_group else place, names, findings)
+    where: Path_ = (*place, "domains") if objective.by_group else place
+    for name in given if isinstance(given, dict) else ():
+        if names and name not in names:
+            help = did_you_mean(name, names) or f"the domains are {', '.join(names)}"
+            if name in (findings.marked.value.get("tasks") or {}):
+                help = f"'{name}' is a task: weights: {{domains: 0, tasks: {{{name}: 1}}}}"
+            elif name in ("domains", "tasks"):
+                help = "weights by group name tasks: {domains: 0, tasks: {organs: 1}}"
+            findings.error("MX0201", (*where, name), f"there is no domain '{name}'", help, key=True)
     _known_tasks(spec, findings)
     weights = [*(objective.weight(name) for name in names), *objective.of_tasks.values()]
     if names and not any(weights):
@@ -99,6 +106,12 @@ def _known_tasks(spec: Spec, findings: _Findings) -> None:
         if name in spec.domains:
             message = f"'{name}' is a domain too; each loss has a name of its own"
             findings.error("MX0249", ("tasks", name), message, "give the task another name", key=True)
+    for name, task in spec.tasks.items():
+        if not task.modes and name not in spec.objective.of_tasks:
+            message = f"the task '{name}' is measured nowhere: the objective does not name it, and its modes are empty"
+            findings.warn(
+                "MX0223", ("tasks", name), message, "name it in objective.weights, or give it modes", key=True
+            )
     if spec.objective.relative_to == "specialist" and any(spec.objective.of_tasks.values()):
         message = "a task belongs to no domain, so it has no specialist; its loss is relative to proportional sampling"
         findings.warn(

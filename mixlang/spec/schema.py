@@ -440,7 +440,7 @@ class Objective(Section):
             return value
         other = next((key for key in value if key not in ("domains", "tasks")), None)
         if other is not None:
-            raise ValueError(f"beside '{other}' there are weights by group; a group is domains or tasks")
+            raise ValueError(f"'{other}' stands beside weights by group, and the groups are 'domains' and 'tasks'")
         if "tasks" in value and not isinstance(value["tasks"], dict):
             raise ValueError("the weights of tasks are by name, as {organs: 1}")
         if "domains" not in value:
@@ -605,7 +605,7 @@ class Task(Section):
     modes: list[Literal["probe", "finetune"]] = _key(
         ["probe", "finetune"],
         "How it is measured at the end. probe: the encoder stays as it was pretrained and only the head is trained; finetune: "
-        "both are trained; none: it is a part of the objective alone.",
+        "both are trained; an empty list, []: it is a part of the objective alone.",
         ["finetune"],
         max_length=2,
     )

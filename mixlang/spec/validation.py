@@ -85,12 +85,18 @@ def diagnose(error: ValidationError, marked: Marked) -> list[Diagnostic]:
     found = []
     for path, items in by_path.items():
         kind = items[0]["type"]
+        if isinstance(items[0]["input"], dict) and any(other[: len(path)] == path != other for other in by_path):
+            continue  # a table was meant, and what is wrong in it is said
         follows = kind == "missing" and path in misspelt and path not in marked.keys
         if kind == "too_short" and twice and isinstance(items[0]["input"], dict):
             follows = True
         if not follows:
             found.append(_diagnostic(items, path, marked))
     return found
+
+
+_BRANCH = re.compile(r"constrained-|dict\[|list\[")
+"""What pydantic calls the branches of a union by, where a key may be a number or a table."""
 
 
 def _real_path(loc: Path_, value: Any) -> Path_:
@@ -102,6 +108,8 @@ def _real_path(loc: Path_, value: Any) -> Path_:
         ):
             value = value[part]  # type: ignore[index]
             path.append(part)
+        elif isinstance(part, str) and _BRANCH.match(part):
+            continue
         elif part != "[key]" and isinstance(value, dict) and isinstance(part, str):
             path.append(part)
             value = None
@@ -129,6 +137,8 @@ def _diagnostic(items: list[Any], path: Path_, marked: Marked) -> Diagnostic:
     if item["type"] == "value_error":
         return marked.diagnostic("MX0105", path, f"{key}: {item['ctx']['error']}", _value_help(item["input"], path))
     wanted = _WANTED.get(item["type"], "something else")
+    if {"float_type", "dict_type"} <= set(kinds):
+        wanted = "a number, or numbers by name as {a: 1, b: 2}"
     message = f"'{key}' must be {wanted}, not {_shown(item['input'], path, marked)}"
     return marked.diagnostic("MX0103", path, message, _type_help(item, path, marked), key=path in marked.empty)
 

@@ -102,8 +102,12 @@ def left_of(
         evaluations = evaluations_of(plan, settings["evaluate"])
     reuse = None if settings is None else settings["evaluate"]["reuse"]
     known, trained = known_scores(study, plan, reuse), trained_keys(study)
+    store = RunStore(workspace.store)
+    found = progress_of(store, plan, plan.runs, evaluations, known, trained)
+    if held_out is not None and len(found.rows) < len(plan.runs) and not _settled_failures(study, found):
+        held_out = None  # what is measured anew may move the mixtures
     runs = list({run.key: run for run in [*plan.runs, *(held_out or [])]}.values())
-    found = progress_of(RunStore(workspace.store), plan, runs, evaluations, known, trained)
+    found = progress_of(store, plan, runs, evaluations, known, trained)
     work: dict[str, Work] = {}
     waiting = {run.key for run in found.to_train}
     branches = spec.launch.ladder == "branches"
@@ -154,6 +158,15 @@ def _fits(
         return fits_left(asked, plan, verification, known, workspace.store)
     except (InputError, LookupError, TypeError):
         return fits_left(asked, plan, None, {}, workspace.store)
+
+
+def _settled_failures(study: Study, found: Progress) -> bool:
+    """Whether all probe runs without losses are those that the committed table does without."""
+    try:
+        failed = {item["key"] for item in read_json(study.file("runs.json")).get("failed", [])}
+    except (InputError, AttributeError, TypeError):
+        return False
+    return {*(run.key for run in found.waiting), *found.unmeasured} <= failed
 
 
 def _sum(first: Work | None, second: Work) -> Work:

@@ -124,7 +124,8 @@ def _named(target: Document, relative_to: str, probe: Sequence[float]) -> list[s
 def _measured(allocation: Document, verification: Document) -> list[str]:
     """By held-out budget, what was trained there: shares, measured losses, and changes from the rivals."""
     lines: list[str] = []
-    names, losses = allocation["domains"], list(allocation["target"]["predicted"])
+    names = allocation["domains"]
+    losses = [*names, *(name for name in allocation["target"]["predicted"] if name not in names)]
     for budget in sorted({int(run["budget_asked"]) for run in verification["runs"] if not run["grid"]}, reverse=True):
         trained = trained_there(verification, budget, allocation["costs"])
         runs = {

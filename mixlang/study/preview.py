@@ -39,15 +39,17 @@ def overview(study: CompiledStudy) -> Preview:
     lacks = {key: [one.name for one in lacking] for key, lacking in found.progress.unmeasured.items()}
     waiting = {run.key for run in found.progress.to_train}
     why = {
-        run.key: f"its weights are gone, and {_names(lacks[run.key])} is to be measured of it"
+        run.key: f"weights are gone; to be measured: {_names(lacks[run.key])}"
         if run.key in again
         else reasons.of(run) or "planned before, not trained yet"
         for run in plan.runs
         if run.key in waiting
     }
-    measured = {key: f"{_names(names)} is not measured yet" for key, names in lacks.items() if key not in again}
+    measured = {key: f"not measured yet: {_names(names)}" for key, names in lacks.items() if key not in again}
     each = flops_per_sample(plan.training)
-    stages = touched(before, study.compiled, len(why), len(measured))
+    untrained = sum(run.key not in again for run in found.progress.to_train if run.key in why)
+    lacking = sum(run.key in lacks for run in plan.runs)
+    stages = touched(before, study.compiled, untrained, lacking)
     planned = {run.key for run in before.plan.runs} if before.plan is not None else set()
     return {
         "study": study.study.item,

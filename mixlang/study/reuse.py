@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from mixlang.documents import Score
+from mixlang.documents import Score, Training
 from mixlang.errors import InputError, MixlangError
 from mixlang.files import read_json
-from mixlang.plan.build import Plan, Run
-from mixlang.plan.changes import differences
+from mixlang.plan.build import Plan, Run, training_of
+from mixlang.plan.changes import Change, differences
 from mixlang.plan.data_manifest import DataManifest, Sides
 from mixlang.plan.evaluations import evaluations_of, keys_of
 from mixlang.registry import Mixture, Registry
 from mixlang.registry.proof import read_losses
-from mixlang.spec.schema import Split
+from mixlang.spec.schema import Spec, Split
 from mixlang.study.workspace import Workspace
 
 
@@ -89,6 +89,26 @@ def earlier_sides(
     )
 
 
+def require_reusable(workspace: Workspace, spec: Spec) -> None:
+    """Make sure that the versions a spec reuses are there and were trained as it says; needs no data.
+
+    Raises:
+        NotReusable: the first that is not.
+    """
+    for label in spec.design.reuse:
+        _same_training(_plan(_version(workspace, label), label), training_of(spec), label)
+
+
+def _same_training(old: Plan, training: Training, label: str) -> None:
+    changed = differences(old.training, training)
+    if changed:
+        raise NotReusable(
+            label,
+            f"{label} was trained otherwise: {'; '.join(map(_in_the_spec, changed[:3]))}",
+            f"Set these as {label} had them, or leave it out of design.reuse.",
+        )
+
+
 def _version(workspace: Workspace, label: str) -> Mixture:
     name, _, number = label.partition("@v")
     registry = Registry(workspace.registry)
@@ -111,13 +131,7 @@ def _plan(mixture: Mixture, label: str) -> Plan:
 
 def _of_version(mixture: Mixture, label: str, plan: Plan) -> Reused:
     old = _plan(mixture, label)
-    changed = differences(old.training, plan.training)
-    if changed:
-        raise NotReusable(
-            label,
-            f"{label} was trained otherwise: {'; '.join(map(str, changed[:3]))}",
-            f"Set these as {label} had them, or leave it out of design.reuse.",
-        )
+    _same_training(old, plan.training, label)
     kept: list[Run] = []
     left: Counter[str] = Counter()
     addresses: dict[str, Run] = {}
@@ -138,6 +152,13 @@ def _of_version(mixture: Mixture, label: str, plan: Plan) -> Reused:
     return Reused(label, kept, _scores(mixture, old, plan, addresses), dict(left))
 
 
+def _in_the_spec(change: Change) -> str:
+    """A change by the key that the spec has for it."""
+    section, _, key = change.path.partition(".")
+    named = {"recipe": "train", "crop": "volume.crop"}.get(section, section)
+    return str(replace(change, path=f"{named}.{key}" if key else named))
+
+
 def _used(run: Run) -> dict[str, int]:
     return {name: amount for name, amount in run.amounts.items() if amount}
 
@@ -146,10 +167,12 @@ def _why_not(old: Plan, plan: Plan, run: Run) -> str:
     """Why a run of an earlier plan would be another run in this one; '' where it would not."""
     for name in _used(run):
         if name not in plan.domains:
-            return f"holds samples of '{name}', which is no domain of this spec"
+            return f"samples of '{name}', which is no domain of this spec"
         before, after = old.volumes_for(name, run.budget), plan.volumes_for(name, run.budget)
         if before != after:
             gone, come = len(set(before) - set(after)), len(set(after) - set(before))
+            if not gone and not come:
+                return f"the training volumes of '{name}' are in another order (data.split.seed)"
             return f"the training volumes of '{name}' are others: {come} new, {gone} gone"
         if old.subjects_for(name, run.budget) != plan.subjects_for(name, run.budget):
             return f"volumes of '{name}' are drawn otherwise (train.sampling)"

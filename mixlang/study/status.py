@@ -67,7 +67,7 @@ def study_status(workspace: Workspace, study: Study) -> StudyStatus:
         elif (fault := store.failure(run.key)) is not None:
             item |= {"state": "failed", "reason": fault.reason}
             status["failed"].append(item)
-        elif run.key in found.unmeasured:
+        elif run.key in found.unmeasured and store.has_weights(run.key):
             item |= {"state": "trained", "progress": 1.0}
         status["runs"].append(item)
     published = study.file("published.json")
