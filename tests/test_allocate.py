@@ -580,3 +580,31 @@ def test_baselines():
     )
     with pytest.raises(ValueError, match="no baseline"):
         baseline_shares("magic", volumes)
+
+
+def test_a_loss_that_does_not_count_binds_no_share(fit):
+    blind = replace(fit, laws=tuple(replace(law, least_share=0.3) for law in fit.laws))
+    counted = settings_of(objective__weights=dict.fromkeys(fit.names, 1.0))
+    assert list(Problem.of(blind, counted, 8000).lower) == [0.3] * 3
+    last = fit.names[-1]
+    counted["objective"]["weights"] = {name: float(name != last) for name in fit.names}
+    assert list(Problem.of(blind, counted, 8000).lower) == [0.3, 0.3, 0.0]
+
+
+def test_the_optimism_of_laws_that_explode_is_at_most_everything(monkeypatch):
+    """A draw's optimum where the fit predicts any number counts as losing everything, and no more."""
+    from mixlang.allocate import uncertainty
+
+    drawn = fit_laws(table(noise=0.02), "transfer", draws=8)
+    problem = Problem.of(drawn, settings_of(), 8000)
+    ours, rival = solve(problem).shares, np.ones(3) / 3
+    usual = uncertainty.intervals(problem, ours, {"uniform": rival})["gains"]["uniform"]["corrected"]
+    value = Problem.value
+    monkeypatch.setattr(
+        Problem,
+        "value",
+        lambda self, shares: value(self, shares) * (1e9 if self is problem and not np.allclose(shares, rival) else 1.0),
+    )
+    found = uncertainty.intervals(problem, ours, {"uniform": rival})["gains"]["uniform"]
+    assert found["corrected"] == pytest.approx(found["apparent"] - 1.0)
+    assert abs(usual) < 0.5

@@ -210,7 +210,8 @@ def test_two_workers_come_to_the_table_of_one_sweep(workspace, finished):
     command = [sys.executable, "-m", "mixlang.cli", "worker", "build/small/plan.json", "--shard"]
     started = [subprocess.Popen([*command, f"{index}/2"], cwd=workspace) for index in range(2)]
     assert [process.wait(120) for process in started] == [0, 0]
-    mixlang("stage", "sweep", "small", cwd=workspace)
+    for stage in ("sweep", "evaluate"):
+        mixlang("stage", stage, "small", cwd=workspace)
     assert (workspace / "build/small/runs.json").read_bytes() == (finished / "build/small/runs.json").read_bytes()
 
 
@@ -225,16 +226,18 @@ def test_the_laws_are_fitted_without_failed_runs_where_that_is_allowed_and_possi
         if path.is_file():
             path.unlink()
     (folder / "reconstructions.npz").mkdir()  # cannot be replaced by a file
-    (copied / "build/small/runs.json").unlink()
+    for name in ("trained.json", "runs.json"):
+        (copied / "build/small" / name).unlink()
     site = copied / "mixlang.local.yaml"
     site.write_text("launch: {retries: 0}\n")
     done = mixlang("stage", "sweep", "small", cwd=copied, check=False)
     assert done.returncode == 3
     assert "1 of 10 runs failed; the others are kept. First: mixture" in done.stderr
-    assert not (copied / "build/small/runs.json").exists()
+    assert not (copied / "build/small/trained.json").exists()
     site.write_text("launch: {retries: 0, max_failed: 1}\n")
     done = mixlang("stage", "sweep", "small", cwd=copied)
     assert "FAILED: mixture" in done.stderr
+    mixlang("stage", "evaluate", "small", cwd=copied)
     table = json.loads((copied / "build/small/runs.json").read_text())
     assert len(table["runs"]) == 9
     assert [item["key"] for item in table["failed"]] == [lost["key"]]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,10 +66,10 @@ def test_the_trunk_is_the_longest_run_of_the_same_mixture_and_seed(study):
 def test_nested_subsets_and_cosines_have_no_trunk(study):
     plan = study[0]
     short = min(plan.runs, key=lambda run: run.budget)
-    matched = type(plan)(plan.training, plan.domains, plan.volumes, 2000, plan.runs)
+    matched = replace(plan, target=2000)
     assert trunk_of(matched, short) is None
     recipe = {**plan.training["recipe"], "schedule": "cosine"}
-    cosine = type(plan)({**plan.training, "recipe": recipe}, plan.domains, plan.volumes, None, plan.runs)
+    cosine = replace(plan, training={**plan.training, "recipe": recipe})
     assert trunk_of(cosine, short) is None
 
 

@@ -46,6 +46,10 @@ def test_the_run_leaves_everything_it_should(finished):
         "samples": 4800,
         "samples_left": 0,
         "known": True,
+        "evaluate": 0,
+        "again": 0,
+        "train": 0,
+        "crops_left": 0,
         "flops": pytest.approx(4800 * overview["flops_per_sample"]),
     }
 
@@ -84,6 +88,8 @@ def test_status_watches_until_all_runs_are_there(study):
     (study / "build/small/runs.json").unlink()
     store = RunStore(study / ".mixlang")
     result = store.result(run["key"])
+    records = {path.stem: json.loads(path.read_text()) for path in (store.folder(run["key"]) / "evaluations").glob("*")}
+    (study / "build/small/trained.json").unlink()
     store.forget(run["key"])
     watching = subprocess.Popen(
         [sys.executable, "-m", "mixlang.cli", "status", "--watch"], cwd=study, stdout=subprocess.PIPE, text=True
@@ -91,6 +97,8 @@ def test_status_watches_until_all_runs_are_there(study):
     time.sleep(3)
     assert watching.poll() is None
     store.folder(run["key"]).mkdir(parents=True)
+    for evaluation, record in records.items():
+        store.record(run["key"], evaluation, record)
     store.finish(run["key"], result)
     assert "10 of 10 probe runs done" in watching.communicate(timeout=60)[0]
 

@@ -16,7 +16,7 @@ from driving import fresh, losses_of, sweep
 from mixlang.errors import Interrupted, StageError, WriteError
 from mixlang.files import write_json
 from mixlang.plan.build import Plan
-from mixlang.plan.evaluations import evaluations_of
+from mixlang.plan.evaluations import evaluations_of, keys_of
 from mixlang.plan.ladder import stable_steps
 from mixlang.spec.schema import Launch
 from runners.execute import faults
@@ -264,7 +264,11 @@ def test_a_sweep_trains_what_is_missing_and_nothing_else(study, tmp_path):
     assert {key: (store.folder(key) / "result.json").stat().st_mtime_ns for key in times} == times
     elsewhere = fresh(study, tmp_path / "clone") if (tmp_path / "clone").mkdir() is None else None
     job = sweep(study, elsewhere, some)
-    job.known = {row["key"]: row for row in rows}
+    keys = keys_of(evaluations_of(plan))
+    job.known = {
+        row["key"]: {keys[name]: {"loss": row["losses"][name], "mean_loss": row["mean_losses"][name]} for name in keys}
+        for row in rows
+    }
     assert job.execute() == rows  # a committed table is enough; the store stays empty
     assert elsewhere.keys() == []
 

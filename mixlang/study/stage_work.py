@@ -25,6 +25,7 @@ from mixlang.plan.tasks import task_problems
 from mixlang.spec.locations import Locations, check_sources
 from mixlang.spec.schema import Launch
 from mixlang.study.askers import Part, ask, published_keys
+from mixlang.study.collect import runs_in_words
 from mixlang.study.committed import left_out
 from mixlang.study.compile import reuse_of
 from mixlang.study.known import known_scores, trained_keys
@@ -239,7 +240,7 @@ def _train_again(context: Context, compiled: Plan, gone: list[Run], title: str, 
     from runners.execute.batch import Batch
 
     say(
-        f"  {title}: the weights of {len(gone)} runs are not in {context.workspace.store}: they are trained again {why} "
+        f"  {title}: the weights of {runs_in_words(len(gone))} are not in {context.workspace.store}: trained again {why} "
         "(the run store of the machine that trained them would spare that; see MIXLANG_STORE)"
     )
     for run in gone:
