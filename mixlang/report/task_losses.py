@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from mixlang.documents import Link
+from mixlang.documents import Link, ProbeTask
 from mixlang.report.html import soft, table
 from mixlang.report.results import Results
 from mixlang.words import signed
@@ -29,8 +29,17 @@ def tasks_section(results: Results) -> list[str]:
         for name in results.losses
     ]
     laws = {law.name: law for law in results.laws.laws}
+    declared = results.read("settings/evaluate.json")["tasks"]
     known = [
-        [name, laws[name].law.family.name, f"{laws[name].error:.1%}", _noise(laws[name].noise), f"{laws[name].used:,}"]
+        [
+            name,
+            f"{declared[name]['kind']} of {', '.join(declared[name]['classes'])} in {declared[name]['domain']}",
+            _tested(declared[name]),
+            laws[name].law.family.name,
+            f"{laws[name].error:.1%}",
+            _noise(laws[name].noise),
+            f"{laws[name].used:,}",
+        ]
         for name in tasks
     ]
     return [
@@ -46,15 +55,28 @@ def tasks_section(results: Results) -> list[str]:
             "classification task: cross-entropy; each of a frozen probe. Negative changes are better: what an objective of "
             "some losses costs the others is in the same table."
         ),
-        table(["law of the task", "family", "fit error", "noise between seeds", "runs"], known),
+        table(["task", "what", "tested on", "law", "fit error", "noise between seeds", "runs"], known),
+        soft(
+            "A frozen probe tells what is linearly available of an encoder. At small budgets that need not grow with "
+            "pretraining, nor be best after training on the task's own domain: look at the curves of the task before you "
+            "rely on it."
+        ),
     ]
 
 
 def _part(link: Link | None) -> str:
     if link is None:
         return "-"
-    ends = link["interval"]
-    return f"{link['part']:.0%}" + (f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else "")
+    part, *ends = (max(0.0, value) for value in (link["part"], *(link["interval"] or ())))  # no -0 %
+    return f"{part:.0%}" + (f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else "")
+
+
+def _tested(task: ProbeTask) -> str:
+    """The subjects a task's loss is measured on."""
+    cases = task["cases"]
+    tested = {case["subject"] for case in cases if task["folds"] or case["held_out"]}
+    how = f", in {task['folds']} folds" if task["folds"] else ""
+    return f"{len(tested):,} subjects{how}, of {len({case['subject'] for case in cases}):,} with labels"
 
 
 def _noise(value: float) -> str:
