@@ -86,6 +86,20 @@ def test_another_seed_or_fraction_splits_anew_and_names_are_held_out_whatever_th
         split_subjects(manifest, Split(validation=0.2, seed=1), all_trained)
 
 
+def test_a_split_of_before_it_was_recorded_is_the_same_and_another_fraction_is_no_part_of_it(copied):
+    path = copied / "build/small/data.json"
+    document = json.loads(path.read_text())
+    recorded = document.pop("split")
+    path.write_text(json.dumps(document))
+    mixlang("compile", "specs/small.yaml", cwd=copied)
+    assert json.loads(path.read_text())["split"] == recorded
+    path.write_text(json.dumps(document))
+    edit(copied, "validation_crops: 1", "validation_crops: 1, split: {validation: 0.5}")
+    mixlang("compile", "specs/small.yaml", cwd=copied)
+    found = json.loads(path.read_text())["split"]
+    assert (found["fraction"], len(found["validation"])) == (0.5, 10)
+
+
 # Addresses
 
 

@@ -316,6 +316,7 @@ def test_volumes_that_no_plan_names_are_deleted_and_made_again(copied):
     assert sorted((copied / ".mixlang").glob("volumes/*/*.npy")) == volumes
     done = mixlang("gc", "--yes", cwd=copied)
     assert f"{len(volumes)} prepared volumes" in done.stderr
+    assert "(0 B)" not in done.stderr
     assert not list((copied / ".mixlang").glob("volumes/*/*.npy"))
     edit(copied, "spacing: [2, 2, 2]", "spacing: [1, 1, 1]")
     mixlang("run", "specs/small.yaml", cwd=copied)  # nothing is to be trained, so none is needed

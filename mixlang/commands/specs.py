@@ -105,8 +105,7 @@ def _not_reusable(loaded: Any, workspace: Any) -> list[Any]:
     try:
         require_reusable(workspace, loaded.spec)
     except NotReusable as error:
-        path = ("design", "reuse", loaded.spec.design.reuse.index(error.label))
-        return [loaded.marked.diagnostic("MX0317", path, str(error), error.hint)]
+        return [error.diagnostic(loaded)]
     return []
 
 

@@ -154,7 +154,9 @@ def _collect(workspace: Workspace, arguments: argparse.Namespace) -> int:
         if not _agreed(arguments, ", and ".join(parts)):
             return _kept(arguments, keys)
         moved = discard(workspace, keys)
-        delete(leftovers(workspace, survey(workspace), moved))  # somebody may have asked for one since
+        rest = leftovers(workspace, survey(workspace), moved)  # somebody may have asked for one since
+        deleted = str(rest)  # with the size that it has now
+        delete(rest)
         for submission in found.over:
             forget(submission)
         for key in moved:
@@ -164,7 +166,7 @@ def _collect(workspace: Workspace, arguments: argparse.Namespace) -> int:
                 f"{runs_in_words(len(moved))} moved to {store.root / 'trash'}; running the study again brings them back"
             )
         if rest.files:
-            say(f"{rest} deleted")
+            say(f"{deleted} deleted")
     else:
         say("nothing to move")
     if store.trashed():

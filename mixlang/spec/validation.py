@@ -86,7 +86,7 @@ def diagnose(error: ValidationError, marked: Marked) -> list[Diagnostic]:
     for path, items in by_path.items():
         kind = items[0]["type"]
         if isinstance(items[0]["input"], dict) and any(other[: len(path)] == path != other for other in by_path):
-            continue  # a table was meant, and what is wrong in it is said
+            continue  # a table was meant; what is wrong in it has a finding of its own
         follows = kind == "missing" and path in misspelt and path not in marked.keys
         if kind == "too_short" and twice and isinstance(items[0]["input"], dict):
             follows = True

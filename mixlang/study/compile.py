@@ -22,7 +22,7 @@ from mixlang.spec.feasibility import infeasible
 from mixlang.spec.local_launch import absent_tracker, launch_here
 from mixlang.spec.locations import Locations, absent_data, check_sources
 from mixlang.spec.positions import Path_
-from mixlang.spec.schema import Spec
+from mixlang.spec.schema import Spec, Split
 from mixlang.study.askers import ask, ask_again
 from mixlang.study.committed import keep_line_ends, left_out
 from mixlang.study.pipeline import register
@@ -147,8 +147,7 @@ def _compiled(
         path: Path_ = ("domains", error.domain, "source")
         raise SpecError([loaded.marked.diagnostic("MX0305", path, str(error), error.hint, key=True)]) from error
     except NotReusable as error:
-        path = ("design", "reuse", loaded.spec.design.reuse.index(error.label))
-        raise SpecError([loaded.marked.diagnostic("MX0317", path, str(error), error.hint)]) from error
+        raise SpecError([error.diagnostic(loaded)]) from error
     crops = {name: data["crops"] for name, data in compiled.settings["allocate"]["available"].items()}
     few = _few_points(loaded, compiled.plan)
     problems = few + [
@@ -168,29 +167,22 @@ def with_sides(spec: Spec, manifest: DataManifest, workspace: Workspace, study: 
         Unsplittable: a domain would be left without a training or a validation subject.
         NotReusable: a version that is not there.
     """
-    own = None if study is None else recorded_sides(study)
-    if own is not None and (own.fraction, own.seed) != (spec.data.split.validation, spec.data.split.seed):
-        own = None  # another split was asked for
+    own = None if study is None else recorded_sides(study, spec.data.split)
     earlier = earlier_sides(workspace, spec.design.reuse, manifest, spec.data.split, own)
     return replace(manifest, sides=split_subjects(manifest, spec.data.split, earlier))
 
 
-def recorded_sides(study: Study) -> Sides | None:
-    """The split of a study's last compile: from data.json, or of before it was recorded there, from data.json and plan.json."""
+def recorded_sides(study: Study, split: Split) -> Sides | None:
+    """The split of a study's last compile; None where there is none, or another one was asked for.
+
+    A data.json of before it was recorded was split by its own subjects alone, which is done again.
+    """
     try:
         manifest = DataManifest.read(study.file("data.json"))
-        if manifest.sides is not None:
-            return manifest.sides
-        plan, fraction = Plan.read(study.file("plan.json")), study.load().spec.data.split.validation
-        held = {key for data in plan.domains.values() for key in data["validation"]}
-        on: dict[bool, set[str]] = {True: set(), False: set()}
-        contents = {(entry["domain"], entry["content"]): key in held for key, entry in plan.volumes.items()}
-        for name, data in manifest.domains.items():
-            for volume in data.volumes:
-                on[contents[name, volume.content]].add(volume.subject)
-        return Sides(fraction, plan.evaluation["seed"], tuple(sorted(on[True])), tuple(sorted(on[False] - on[True])))
-    except (MixlangError, LookupError, TypeError):
+        sides = manifest.sides or split_subjects(manifest, split)
+    except InputError:
         return None
+    return sides if (sides.fraction, sides.seed) == (split.validation, split.seed) else None
 
 
 def reuse_of(spec: Spec, workspace: Workspace) -> Callable[[Plan], list[Run]]:

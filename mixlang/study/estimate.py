@@ -106,16 +106,16 @@ def left_of(
     found = progress_of(store, plan, plan.runs, evaluations, known, trained)
     if held_out is not None and len(found.rows) < len(plan.runs) and not _settled_failures(study, found):
         held_out = None  # what is measured anew may move the mixtures
-    runs = list({run.key: run for run in [*plan.runs, *(held_out or [])]}.values())
-    found = progress_of(store, plan, runs, evaluations, known, trained)
+    planned = {run.key for run in plan.runs}
+    others = [run for run in held_out or [] if run.key not in planned]
+    found = found.with_(progress_of(store, plan, others, evaluations, known, trained))
     work: dict[str, Work] = {}
-    waiting = {run.key for run in found.to_train}
+    waiting, gone = {run.key for run in found.to_train}, {run.key for run in found.gone}
     branches = spec.launch.ladder == "branches"
 
     def of_run(run: Run, trunk: Run | None) -> Work:
         shared = shared_samples(plan, run) if trunk is not None and trunk.key in waiting else 0
         training = run.key in waiting
-        again = any(run.key == gone.key for gone in found.gone)
         lacks = found.unmeasured.get(run.key, evaluations if training else [])
         return Work(
             1,
@@ -123,7 +123,7 @@ def left_of(
             run.budget,
             run.budget - shared if training else 0,
             evaluate=run.key in found.unmeasured and not training,
-            again=again,
+            again=run.key in gone,
             train=training,
             crops_left=sum(crops_of(plan, one) for one in lacks),
         )

@@ -101,6 +101,15 @@ class Progress:
     gone: list[Run] = field(default_factory=list)
     unmeasured: dict[str, list[Evaluation]] = field(default_factory=dict)
 
+    def with_(self, other: Progress) -> Progress:
+        """Of these runs and of others."""
+        return Progress(
+            self.rows | other.rows,
+            self.waiting + other.waiting,
+            self.gone + other.gone,
+            self.unmeasured | other.unmeasured,
+        )
+
     @property
     def to_train(self) -> list[Run]:
         """The runs whose weights have to be made."""

@@ -19,6 +19,7 @@ from mixlang.plan.data_manifest import DataManifest, Sides
 from mixlang.plan.evaluations import evaluations_of, keys_of
 from mixlang.registry import Mixture, Registry
 from mixlang.registry.proof import read_losses
+from mixlang.spec import Diagnostic, LoadedSpec
 from mixlang.spec.schema import Spec, Split
 from mixlang.study.workspace import Workspace
 
@@ -29,6 +30,11 @@ class NotReusable(InputError):
     def __init__(self, label: str, message: str, hint: str) -> None:
         super().__init__(message, hint)
         self.label = label
+
+    def diagnostic(self, loaded: LoadedSpec) -> Diagnostic:
+        """The same at its place in a spec."""
+        place = ("design", "reuse", loaded.spec.design.reuse.index(self.label))
+        return loaded.marked.diagnostic("MX0317", place, str(self), self.hint)
 
 
 @dataclass(frozen=True)

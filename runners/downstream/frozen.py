@@ -10,9 +10,11 @@ cross-validation over the training subjects.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +50,8 @@ _INNER = 4
 _WITH_LABELS = 5
 """Tiles of a volume that hold a class, at most, of the MOST_TILES that are seen."""
 
-_KEPT = 128
-"""Volumes whose tiles a process keeps for the next run, in half precision."""
+_KEPT = 256 * 2**20
+"""Bytes of tiles that a process keeps for the next run."""
 
 
 def task_loss(mae: MaskedAutoencoder, task: ProbeTask, store: Path, device: torch.device) -> Score:
@@ -91,10 +93,15 @@ def _chosen(count: int, holds: Sequence[bool], seed: int, stream: str) -> list[i
     return sorted([*with_labels, *others][:MOST_TILES])
 
 
+@functools.cache
+def _kept(read: Callable[..., Any], crop: tuple[int, ...]) -> Callable[..., Any]:
+    """A function that reads tiles, with what it read last kept: as many volumes as _KEPT has room for."""
+    return functools.lru_cache(max(1, _KEPT // (3 * MOST_TILES * math.prod(crop))))(read)
+
+
 # Segmentation
 
 
-@functools.lru_cache(_KEPT)
 def _labelled_tiles(
     store: Path,
     volume: str,
@@ -126,6 +133,12 @@ class _Sums:
     cross: Floats
     squares: float
 
+    @classmethod
+    def of(cls, x: NDArray[np.float32], y: NDArray[np.float32]) -> _Sums:
+        """The sums of some rows, in double precision."""
+        wide, squares = x.astype(float), float((y.astype(float) ** 2).sum())
+        return cls(wide.T @ wide, wide.T @ y, squares)
+
     def __add__(self, other: _Sums) -> _Sums:
         return _Sums(self.gram + other.gram, self.cross + other.cross, self.squares + other.squares)
 
@@ -148,19 +161,19 @@ def _segmentation(encoder: Encoder, task: ProbeTask, store: Path, device: torch.
     values = tuple((name, tuple(found)) for name, found in task["values"].items())
     crop, patch, names = tuple(encoder.size.crop), encoder.size.patch, list(task["values"])
     cell = max(1, patch // _FINER) if patch % max(1, patch // _FINER) == 0 else 1
-    features, targets, sums = [], [], []
+    features, targets = [], []
     for case in task["cases"]:
-        images, truth = _labelled_tiles(store, case["volume"], case["label"]["key"], values, crop, task["seed"])
+        images, truth = _kept(_labelled_tiles, crop)(
+            store, case["volume"], case["label"]["key"], values, crop, task["seed"]
+        )
         tokens = _tokens(encoder, images, device)
-        x = np.column_stack([tokens, np.ones(len(tokens))])
         parts = torch.stack([(truth == label).float() for label in range(1, len(names) + 1)], dim=1)
-        y = _by_token(avg_pool3d(parts, cell), patch // cell).numpy()
-        features.append(x.astype(np.float32))
-        targets.append(y)
-        sums.append(_Sums(x.T @ x, x.T @ y, float((y.astype(float) ** 2).sum())))
+        features.append(np.column_stack([tokens, np.ones(len(tokens))]).astype(np.float32))
+        targets.append(_by_token(avg_pool3d(parts, cell), patch // cell).numpy())
     overlap, first = np.zeros((3, len(names))), None
     for training, test in folds_of(task):
-        penalty, weights = _ridge([sums[index] for index in training], _inner_folds(task, training))
+        sums = (_Sums.of(features[index], targets[index]) for index in training)
+        penalty, weights = _ridge(sums, _inner_folds(task, training))
         first = penalty if first is None else first
         for index in test:
             predicted = np.clip(features[index] @ weights.astype(np.float32), 0.0, 1.0)
@@ -192,13 +205,16 @@ def _inner_folds(task: ProbeTask, training: Sequence[int]) -> list[int]:
     return [places[task["cases"][index]["subject"]] for index in training]
 
 
-def _ridge(sums: Sequence[_Sums], folds: Sequence[int]) -> tuple[float, Floats]:
-    """The penalty with the smallest cross-validated error, and the weights of all cases under it."""
-    whole = functools.reduce(_Sums.__add__, sums)
-    parts = {
-        fold: functools.reduce(_Sums.__add__, [one for one, place in zip(sums, folds, strict=True) if place == fold])
-        for fold in sorted(set(folds))
-    }
+def _ridge(sums: Iterable[_Sums], folds: Sequence[int]) -> tuple[float, Floats]:
+    """The penalty with the smallest cross-validated error, and the weights of all cases under it.
+
+    Args:
+        sums: of each case, added up by fold as they come: those of a wide encoder take 75 MB each.
+    """
+    parts: dict[int, _Sums] = {}
+    for one, fold in zip(sums, folds, strict=True):
+        parts[fold] = parts[fold] + one if fold in parts else one
+    whole = functools.reduce(_Sums.__add__, parts.values())
     if len(parts) < 2:  # one subject: nothing tells penalties apart
         return RIDGE[-1], whole.solve(RIDGE[-1])
     errors = [sum(part.error((whole - part).solve(penalty)) for part in parts.values()) for penalty in RIDGE]
@@ -209,7 +225,6 @@ def _ridge(sums: Sequence[_Sums], folds: Sequence[int]) -> tuple[float, Floats]:
 # Classification
 
 
-@functools.lru_cache(_KEPT)
 def _tiles(store: Path, volume: str, crop: tuple[int, ...], seed: int) -> Tensor:
     """The tiles of a volume that are seen, in half precision."""
     try:
@@ -227,7 +242,7 @@ def _classification(encoder: Encoder, task: ProbeTask, store: Path, device: torc
     crop, count = tuple(encoder.size.crop), len(task["classes"])
     rows = []
     for case in task["cases"]:
-        tokens = _tokens(encoder, _tiles(store, case["volume"], crop, task["seed"]), device)
+        tokens = _tokens(encoder, _kept(_tiles, crop)(store, case["volume"], crop, task["seed"]), device)
         rows.append(np.concatenate([tokens.mean(axis=0), tokens.std(axis=0)]))
     features, truth = np.array(rows), np.array([case["class"] for case in task["cases"]])
     scores, constants = [], []

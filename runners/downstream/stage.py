@@ -125,7 +125,7 @@ def execute(fits: list[Fit], store: Path, workers: int, title: str) -> None:
     if failed:
         raise StageError(
             f"{title}: {len(failed)} of {len(fits)} fits failed; the others are kept. First: {failed[0]}",
-            "Mend the cause and run again: only the failed fits are trained.",
+            "Fix the cause and run again: only the failed fits are trained.",
         )
 
 
