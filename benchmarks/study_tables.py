@@ -61,11 +61,11 @@ def data(results: Results) -> list[str]:
 def laws(results: Results) -> list[str]:
     rows = []
     for law in results.laws.laws:
-        scores = law.scores[law.law.family.name]
+        scores = law.scores[law.family]
         rows.append(
             [
                 law.name,
-                law.law.family.name,
+                law.called,
                 law.used,
                 f"{law.noise:.1%}",
                 f"{law.error:.1%}",

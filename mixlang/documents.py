@@ -860,6 +860,17 @@ class NegativeTransfer(TypedDict):
     error: float
 
 
+class Skill(TypedDict):
+    """What a law says of mixtures beyond their mean; see `mixlang.laws.stacking.skill`."""
+
+    r2: float
+    low: float
+    high: float
+    ceiling: float | None
+    constant_error: float
+    error: float
+
+
 class Diagnosis(TypedDict):
     """How well the runs determine a law; see `mixlang.laws.diagnosis`."""
 

@@ -38,23 +38,25 @@ Unit = Literal["fractions", "percent", "amounts"]
 UNITS: tuple[str, ...] = get_args(Unit)
 """What the shares of a table are written as: parts of 1, parts of 100, or amounts whose sum is the budget."""
 
-AUTO = "auto"
+AUTO, STACKED = "auto", "stacked"
 FamilyName = Literal[
+    "stacked",
     "auto",
     "power",
     "transfer",
     "transfer_nofloor",
     "transfer_common",
     "transfer_saturating",
-    "transfer_shared",
     "transfer_tilted",
     "additive",
     "exponential",
+    "log_additive",
 ]
 FAMILY_NAMES: tuple[str, ...] = get_args(FamilyName)
-"""The families of scaling laws (mixlang/laws/families.py), after `auto`."""
+"""The families of scaling laws (mixlang/laws/families.py), after `stacked`, several of them for each loss, and
+`auto`, the best one of them."""
 
-FIXED_TOTAL = ("transfer_tilted", "additive", "exponential")
+FIXED_TOTAL = ("transfer_tilted", "additive", "exponential", "log_additive")
 """Families that are convex only among mixtures of one total amount."""
 
 TrackerName = Literal[

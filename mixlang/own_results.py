@@ -94,12 +94,12 @@ def fit_tables(
     rows = []
     for one in found.laws:
         noise = "unknown" if np.isnan(one.noise) else f"{one.noise:.1%}"
-        score = one.scores.get(one.law.family.name, {}).get("score")
+        score = one.scores.get(one.family, {}).get("score")
         tested = "" if score is None else f", cross-validated {score:.2%}"
         if trees:
-            left = one.scores.get(one.law.family.name, {}).get("mixture", float("nan"))
+            left = one.scores.get(one.family, {}).get("mixture", float("nan"))
             tested += f" (mixtures left out: {left:.2%}, trees {document['trees'][one.name]:.2%})"
-        rows.append([one.name, one.law.family.name, f"error {one.error:.2%}{tested}, seed noise {noise}"])
+        rows.append([one.name, one.called, f"error {one.error:.2%}{tested}, seed noise {noise}"])
     for line in table_lines(["", "", ""], rows, "lll", indent=0):
         say(line)
     say(f"wrote {out}")

@@ -123,6 +123,6 @@ def _convexity(problem: Problem) -> dict[str, bool]:
         for law, theta in zip(problem.fit.laws, thetas, strict=True):
             for condition, held in law.law.conditions(theta).items():
                 found[condition] = found.get(condition, True) and held
-            if law.law.family.fixed_total:
+            if law.law.fixed_total:
                 found["the total amount is fixed"] = problem.total is not None
     return found

@@ -16,7 +16,7 @@ _LINEAR = 1e-6
 
 @dataclass(frozen=True)
 class Term:
-    """exp(scale + tilt) x^-rate, convex and log-convex for concave x."""
+    """exp(scale + tilt) x^-rate, convex and log-convex for concave x and convex tilt."""
 
     scale: float
     x: Any
@@ -76,6 +76,13 @@ class Cones:
             self.constraints.append(cp.PowCone3D(units[columns[bent]], ones, reached, g[bent]))
             result = result + worth[bent] @ reached
         return result
+
+    def logs(self, amount: Any, worth: Floats, offsets: Floats) -> Any:
+        """A concave expression of one amount: sum_k c_k log(m + e_k)."""
+        import cvxpy as cp
+
+        kept = worth > 0
+        return worth[kept] @ cp.log(amount + offsets[kept]) if kept.any() else 0.0
 
     def term(self, scale: float, x: Any, rate: float, tilt: Any) -> Term:
         """The term exp(scale + tilt) x^-rate; x and tilt may be numbers, or None where there is none."""

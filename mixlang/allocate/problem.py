@@ -280,6 +280,6 @@ def _refuse_budget(fit: Fit, budget: float, costs: Floats) -> None:
     if fit.fixed_total and np.ptp(costs) > 1e-12 * costs.max():
         raise SolveError(
             f"the law{'s' * (len(fit.fixed_total) > 1)} of {', '.join(fit.fixed_total)} "
-            f"({fit[fit.fixed_total[0]].law.family.name}) can only be solved where all costs are equal",
+            f"({fit[fit.fixed_total[0]].called}) can only be solved where all costs are equal",
             "Fit with a law of amounts, such as transfer.",
         )

@@ -10,11 +10,13 @@ covers better than wild and pairs bootstraps, whose variance at a corner of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.laws.regression import Regression
+from mixlang.laws.stack import AnyLaw, Stack
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,59 +28,117 @@ _AT_ONCE = 500_000
 """Numbers in the derivatives of the draws refitted at once: a few megabytes, which stay in the cache."""
 
 
-def bootstrap(
-    regressions: Sequence[Regression],
-    thetas: Sequence[Floats],
-    rows: Sequence[NDArray[np.bool_]],
-    groups: Ints,
-    draws: int,
-    seed: int,
-) -> list[Floats]:
+@dataclass(frozen=True)
+class Members:
+    """The law of one loss as it was fitted: one family, or several with weights.
+
+    Attributes:
+        pairs: the regression and parameters of each; weights: of each, summing to 1.
+        rows: which of the table's runs they were fitted to.
+    """
+
+    pairs: list[tuple[Regression, Floats]]
+    weights: Floats
+    rows: NDArray[np.bool_]
+
+    @property
+    def main(self) -> tuple[Regression, Floats]:
+        """The member of the largest weight."""
+        return self.pairs[int(np.argmax(self.weights))]
+
+    @property
+    def law(self) -> AnyLaw:
+        """What answers for all of them."""
+        laws = tuple(regression.law for regression, _ in self.pairs)
+        return laws[0] if len(laws) == 1 else Stack(laws)
+
+    @property
+    def theta(self) -> Floats:
+        """Its parameters."""
+        thetas = [theta for _, theta in self.pairs]
+        return thetas[0] if len(thetas) == 1 else np.concatenate([self.weights, *thetas])
+
+    def fitted(self) -> Floats:
+        """Log losses of the rows."""
+        return np.asarray(np.log(self.law.predict(self.theta, self.pairs[0][0].amounts)))
+
+    def residuals(self) -> Floats:
+        """Log errors on the rows, predicted less measured."""
+        return self.fitted() - self.pairs[0][0].logs
+
+    def freedom(self) -> float:
+        """Degrees of freedom that the fit has left to the residuals."""
+        left = [
+            len(regression.logs) - spent(regression, theta) if regression.pool else _unpooled(regression, theta)
+            for regression, theta in self.pairs
+        ]
+        return max(1.0, float(self.weights @ np.array(left, float)))
+
+
+def _unpooled(regression: Regression, theta: Floats) -> float:
+    return max(1, len(regression.logs) - int(free(regression, theta).sum()))
+
+
+def bootstrap(parts: Sequence[Members], groups: Ints, draws: int, seed: int) -> list[Floats]:
     """Parameters of each loss refitted to bootstrap draws, each of shape (draws, parameters).
 
-    Draw b of all losses belongs to the same drawn runs.
+    Draw b of all losses belongs to the same drawn runs. Under priors that were learned, the draws scatter about the data
+    and the priors' centres are drawn too, so that directions which the priors decide are as unsure as they say
+    (randomize, then optimize; Bardsley and others 2014, 10.1137/140964023): for linear laws such draws are exactly of
+    the posterior.
 
     Args:
-        thetas: the fits; rows: which of the table's runs each was fitted to.
         groups: the (mixture, seed) group of each run of the table.
     """
-    noise, scales = _noise(regressions, thetas, rows, groups, draws, seed)
+    noise, scales = _noise(parts, groups, draws, seed)
     found = []
-    for loss, (regression, theta, used) in enumerate(zip(regressions, thetas, rows, strict=True)):
-        fitted = np.log(regression.law.predict(theta, regression.amounts))
-        targets = fitted + scales[loss] * regression.deviations * noise[:, used, loss]
-        parts = np.array_split(targets, max(1, targets.size * len(theta) // _AT_ONCE))
-        drawn = [
-            regression.minimize(np.repeat(theta[None], len(part), axis=0), logs=part, steps=40, precision=1e-6)[0]
-            for part in parts
-            if len(part)
-        ]
-        found.append(np.concatenate([np.zeros((0, len(theta))), *drawn]))
+    for loss, part in enumerate(parts):
+        first = part.pairs[0][0]
+        centre = first.logs if first.pool else part.fitted()
+        targets = centre + scales[loss] * first.deviations * noise[:, part.rows, loss]
+        drawn = [np.broadcast_to(part.weights, (draws, len(part.weights)))] if len(part.pairs) > 1 else []
+        for number, (regression, theta) in enumerate(part.pairs):
+            pulls = None
+            if regression.pool:
+                pulls = np.random.default_rng([seed, loss, number]).standard_normal((draws, len(theta)))
+            drawn.append(_refitted(regression, theta, targets, pulls))
+        found.append(np.concatenate(drawn, axis=1))
     return found
 
 
-def _noise(
-    regressions: Sequence[Regression],
-    thetas: Sequence[Floats],
-    rows: Sequence[NDArray[np.bool_]],
-    groups: Ints,
-    draws: int,
-    seed: int,
-) -> tuple[Floats, list[float]]:
+def _refitted(regression: Regression, theta: Floats, targets: Floats, pulls: Floats | None) -> Floats:
+    """Parameters for each row of targets, shape (draws, parameters); `pulls` move the priors' centres, in widths."""
+    count = max(1, targets.size * len(theta) // _AT_ONCE)
+    found = [np.zeros((0, len(theta)))]
+    for places in np.array_split(np.arange(len(targets)), count):
+        if len(places):
+            found.append(
+                regression.minimize(
+                    np.repeat(theta[None], len(places), axis=0),
+                    logs=targets[places],
+                    steps=40,
+                    precision=1e-6,
+                    pulls=None if pulls is None else pulls[places],
+                )[0]
+            )
+    return np.concatenate(found)
+
+
+def _noise(parts: Sequence[Members], groups: Ints, draws: int, seed: int) -> tuple[Floats, list[float]]:
     """Standard normal noise correlated as the residuals are, shape (draws, runs, losses), and each loss's scale."""
-    residuals = np.full((len(groups), len(regressions)), np.nan)
+    residuals = np.full((len(groups), len(parts)), np.nan)
     scales = []
-    for loss, (regression, theta, used) in enumerate(zip(regressions, thetas, rows, strict=True)):
-        errors = regression.residuals(theta) / regression.deviations
-        left = max(1, len(errors) - int(free(regression, theta).sum()))
-        scale = float(np.sqrt((errors**2).sum() / left))
-        residuals[used, loss] = errors / scale if scale > 0 else 0.0
-        scales.append(max(scale, _PRECISION / float(np.median(regression.deviations))))
+    for loss, part in enumerate(parts):
+        deviations = part.pairs[0][0].deviations
+        errors = part.residuals() / deviations
+        scale = float(np.sqrt((errors**2).sum() / part.freedom()))
+        residuals[part.rows, loss] = errors / scale if scale > 0 else 0.0
+        scales.append(max(scale, _PRECISION / float(np.median(deviations))))
     among = _among_losses(residuals)
     within = _within_groups(residuals, groups)
     random = np.random.default_rng(seed)
-    shared = random.standard_normal((draws, int(groups.max()) + 1, len(regressions)))[:, groups]
-    alone = random.standard_normal((draws, len(groups), len(regressions)))
+    shared = random.standard_normal((draws, int(groups.max()) + 1, len(parts)))[:, groups]
+    alone = random.standard_normal((draws, len(groups), len(parts)))
     return (np.sqrt(within) * shared + np.sqrt(1 - within) * alone) @ among.T, scales
 
 
@@ -117,3 +177,18 @@ def free(regression: Regression, theta: Floats) -> NDArray[np.bool_]:
     low, high = regression.bounds
     margin = 1e-9 * (high - low)
     return (theta > low + margin) & (theta < high - margin)
+
+
+def covariance(regression: Regression, theta: Floats, kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Laplace's covariance of some parameters, the others held, and the standardised slopes by them."""
+    slopes = regression.slopes(theta)[:, kept]
+    widths = regression.law.priors(regression.pool)[1][kept]
+    return np.linalg.inv(slopes.T @ slopes + np.diag(np.where(np.isfinite(widths), widths**-2.0, 1e-8))), slopes
+
+
+def spent(regression: Regression, theta: Floats) -> float:
+    """How many degrees of freedom a fit under priors has taken from the data."""
+    low, high = regression.bounds
+    inside = (low < high) & free(regression, theta)
+    found, slopes = covariance(regression, theta, inside)
+    return float(np.trace(slopes @ found @ slopes.T))

@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 _COLLINEAR = 1e-6
 _ILL_CONDITIONED = 1e5
 
+_LEAST_POINTS = 3
+
 _VARIED = 0.02
 """A share that changes by less than this part of itself has not been varied, only rounded."""
 
@@ -29,23 +31,32 @@ def runs_needed(domains: int) -> int:
     return 3 * (domains + 1)
 
 
-def refuse_unidentifiable(table: LossTable, transfer: bool) -> list[str]:
+def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -> list[str]:
     """What a design leaves open, in words.
 
     Args:
         transfer: whether laws with transfer are asked for; own-data laws need less.
+        few: whether priors decide what few runs leave open; it is then said, not refused.
 
     Raises:
         InputError: the design cannot identify the laws, whatever the losses were.
     """
     names, shares = table.domains, table.shares
     points = int(table.points.max()) + 1
-    if transfer and len(names) > 1 and points < len(names) + 2:
+    if few and points < _LEAST_POINTS:
+        raise InputError(
+            f"{points} distinct run{'s' * (points != 1)} cannot tell a law of any kind; {_LEAST_POINTS} are the least, and "
+            f"{runs_needed(len(names))} are needed for laws over {len(names)} domains",
+            "Add runs with other mixtures; replicates of the same mixture do not count.",
+        )
+    if transfer and len(names) > 1 and points < len(names) + 2 and not few:
         raise InputError(
             f"{points} distinct run{'s' * (points != 1)} cannot identify laws over {len(names)} domains: each loss "
             f"has more unknowns than that; {runs_needed(len(names))} are needed",
             "Add runs with other mixtures; replicates of the same mixture do not count.",
         )
+    notes = []
+    scarce = few and points < len(names) + 2
     for index, name in enumerate(names):
         column = shares[:, index]
         if not (column > 0).any():
@@ -53,14 +64,18 @@ def refuse_unidentifiable(table: LossTable, transfer: bool) -> list[str]:
                 f"no run trains on '{name}': nothing can be said about it", "Leave it out, or add runs that use it."
             )
         if len(names) > 1 and np.ptp(column) < _VARIED * column.max():
-            raise InputError(
-                f"the share of '{name}' is {np.median(column):.3g} in every run, so its effect cannot be told from the rest",
-                "Add runs with other shares of it.",
-            )
-    if transfer and len(names) > 1:
+            message = f"the share of '{name}' is {np.median(column):.3g} in every run, so its effect cannot be told from the rest"
+            if not scarce:
+                raise InputError(message, "Add runs with other shares of it.")
+            notes.append(message)
+    if transfer and len(names) > 1 and not scarce:
         _refuse_collinear(names, table.amounts)
-    notes = []
-    if transfer and points < runs_needed(len(names)):
+    if scarce:
+        notes.append(
+            f"{points} distinct runs for {len(names)} domains: what a domain's data do for the losses of others is mostly "
+            f"what priors believe, not what was measured; {runs_needed(len(names))} runs would tell"
+        )
+    elif transfer and points < runs_needed(len(names)):
         notes.append(
             f"{points} distinct runs for {len(names)} domains; laws with transfer want {runs_needed(len(names))}, "
             "so expect wide intervals"

@@ -12,10 +12,14 @@ switches terms on:
     transfer_nofloor     A x^-a
     transfer_common      A x^-a + B M^-b
     transfer_saturating  E + A x^-a, saturating T
-    transfer_shared      E + A x^-a, one exponent a source for all evaluated domains
     transfer_tilted      E + A x^-a exp(t.h)                     transfer and interference; at a fixed total
     additive             E + 1 / sum_j C_j h_j^g_j + B M^-b      Shukor 2025, 2507.09404; at a fixed total
     exponential          E + exp(c + t.h) + B M^-b               Ye 2024, 2403.16952; at a fixed total
+    log_additive         exp(z - sum_k c_k log(m_own + e_k) - sum_j r_j m_j^1/2 - p log M + t.h)      at a fixed total
+
+`log_additive` is what a Gaussian process with a prior of this field comes to where it has to stay convex: a sum of one
+concave function of each domain's amount, the own domain's on three scales e_k. It is linear in all its parameters, so
+that a handful of runs has one best fit; c, r, p >= 0.
 
 A loss that belongs to no domain (a benchmark, say) has no own data: then every domain is a source with its own k and g,
 and A is fixed, since it only sets the scale of k.
@@ -27,6 +31,7 @@ function is convex, and t.h is linear. `Law.conditions` checks the fitted number
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -38,6 +43,9 @@ Floats = NDArray[np.float64]
 
 _TINY = 1e-12
 
+_SCALES = 3
+"""How many scales of its own domain's amount a `log_additive` law has."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -47,8 +55,8 @@ class Family:
         effective: has effective data x at all; own: own data count fully where the loss has a domain.
         transfer: how other domains enter x; rate: whether the exponent a is fitted (1 otherwise).
         floor, tilt, common: the terms E, t.h and B M^-b.
+        logs: the terms c, r and p of `log_additive`.
         fixed_total: convex only among amounts of one sum; in_shares: x is of shares, not of amounts.
-        shared: the exponents g belong to the sources, not to (evaluated domain, source) pairs.
     """
 
     name: str
@@ -59,9 +67,9 @@ class Family:
     floor: bool = True
     tilt: bool = False
     common: bool = False
+    logs: bool = False
     fixed_total: bool = False
     in_shares: bool = False
-    shared: bool = False
 
 
 FAMILIES = {
@@ -72,10 +80,10 @@ FAMILIES = {
         Family("transfer_nofloor", floor=False),
         Family("transfer_common", floor=False, common=True),
         Family("transfer_saturating", transfer="saturating"),
-        Family("transfer_shared", shared=True),
         Family("transfer_tilted", tilt=True, fixed_total=True),
         Family("additive", own=False, rate=False, common=True, fixed_total=True, in_shares=True),
         Family("exponential", effective=False, transfer="none", tilt=True, common=True, fixed_total=True),
+        Family("log_additive", effective=False, transfer="none", floor=False, tilt=True, logs=True, fixed_total=True),
     )
 }
 
@@ -100,6 +108,25 @@ class Law:
         """Whether own data enter x with weight 1."""
         return self.family.effective and self.family.own and self.own is not None
 
+    @property
+    def name(self) -> str:
+        """Of its family."""
+        return self.family.name
+
+    @property
+    def fixed_total(self) -> bool:
+        """Whether it is convex only among amounts of one sum."""
+        return self.family.fixed_total
+
+    def floor(self, theta: Floats) -> float:
+        """The irreducible loss E; 0 for families without one."""
+        return float(theta[self.at["E"]].sum())
+
+    @cached_property
+    def others(self) -> list[int]:
+        """The domains whose roots are terms of a `log_additive` law: all but its own."""
+        return [index for index in range(self.count) if index != self.own] if self.family.logs else []
+
     @cached_property
     def sources(self) -> list[int]:
         """The domains that transfer."""
@@ -121,6 +148,10 @@ class Law:
             "t": self.count if family.tilt else 0,
             "B": int(family.common),
             "log_b": int(family.common),
+            "c": _SCALES if family.logs and self.own is not None else 0,
+            "log_e": _SCALES if family.logs and self.own is not None else 0,
+            "r": len(self.others),
+            "p": int(family.logs),
         }
         ends = np.cumsum(list(sizes.values())).tolist()
         return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
@@ -128,20 +159,25 @@ class Law:
     @cached_property
     def names(self) -> list[str]:
         """What each entry of theta is; `k_2` belongs to the domain of column 2."""
-        columns = {"k": self.sources, "g": self.sources, "t": list(range(self.count))}
+        columns = {"k": self.sources, "g": self.sources, "t": list(range(self.count)), "r": self.others}
         names: list[str] = []
         for name, where in self.at.items():
-            if where.stop > where.start:
-                names += [f"{name}_{column}" for column in columns[name]] if name in columns else [name]
+            size = where.stop - where.start
+            if name in columns:
+                names += [f"{name}_{column}" for column in columns[name]] if size else []
+            else:
+                names += [name] if size == 1 else [f"{name}{number}" for number in range(1, size + 1)]
         return names
 
-    def bounds(self, losses: Floats, budgets: int) -> tuple[Floats, Floats]:
+    def bounds(self, losses: Floats, budgets: int, least: float = 0.01) -> tuple[Floats, Floats]:
         """Lower and upper bounds of theta.
 
         Args:
             losses: those seen; E stays below the smallest, and scales follow their size.
             budgets: how many different sums the amounts have. With one, the common term is the same for all runs and
                 cannot be told from E, so it is left out.
+            least: the smallest amount above zero of the loss's own domain. The scales e_k go from half of it, below
+                which no run tells amounts from none, to a third of the largest budget.
         """
         lowest, scale = float(losses.min()), float(np.log(np.median(losses)))
         rate = (np.log(0.01), np.log(5.0 if budgets == 1 else 2.0))
@@ -158,15 +194,26 @@ class Law:
             "t": (-3.0, 3.0) if self.family.effective else (-60.0, 60.0),
             "B": (0.0, 0.0 if budgets == 1 else 3.0 * lowest),
             "log_b": (np.log(0.3), np.log(0.3)) if budgets == 1 else (np.log(0.01), np.log(2.0)),
+            "c": (0.0, 5.0),
+            "r": (0.0, 5.0),
+            "p": (0.0, 0.0 if budgets == 1 else 2.0),
         }
+        if self.family.logs:
+            box["log_A"] = (scale - 12, scale + 6)
+            box["t"] = (-3.0, 3.0)
+            finest = np.log(np.clip(0.5 * least, 1e-5, 0.1))
+            box["log_e"] = (finest, np.log(1 / 3))
         low, high = np.zeros(len(self.names)), np.zeros(len(self.names))
         for name, where in self.at.items():
-            low[where], high[where] = box[name]
+            if name == "log_e" and where.stop > where.start:
+                low[where] = high[where] = np.linspace(*box[name], where.stop - where.start)
+            elif name in box:
+                low[where], high[where] = box[name]
         return low, high
 
-    def starts(self, losses: Floats, budgets: int) -> Floats:
+    def starts(self, losses: Floats, budgets: int, least: float = 0.01) -> Floats:
         """Deterministic starting points, shape (starts, parameters)."""
-        low, high = self.bounds(losses, budgets)
+        low, high = self.bounds(losses, budgets, least)
         lowest, scale = float(losses.min()), float(np.log(np.median(losses)))
         exponent = np.log(0.3) if self.family.transfer == "saturating" else 0.6
         found = []
@@ -175,32 +222,47 @@ class Law:
                 for worth in (0.05, 0.4):
                     guess = {"log_A": scale - 0.5, "log_a": np.log(rate), "log_m0": np.log(offset)}
                     guess |= {"E": 0.3 * lowest, "k": worth, "g": exponent, "t": 0.0, "B": 0.2 * lowest}
-                    guess |= {"log_b": np.log(0.3)}
+                    guess |= {"log_b": np.log(0.3), "c": 0.1 * rate, "log_e": 0.0, "r": 0.0, "p": 0.5 * rate}
                     theta = np.zeros(len(self.names))
                     for name, where in self.at.items():
                         theta[where] = guess[name]
                     found.append(np.clip(theta, low, high))
         return np.unique(np.array(found), axis=0)
 
-    def priors(self) -> tuple[Floats, Floats]:
-        """Centres and widths of weak priors; an infinite width is none.
+    def priors(self, pool: Mapping[str, tuple[float, float]] | None = None) -> tuple[Floats, Floats]:
+        """Centres and widths of the parameters' priors; an infinite width is none.
 
-        They are worth one observation each: they decide where the data do not (the exponent of a source that
-        transfers nothing) and hold back terms that few runs cannot tell apart.
+        Args:
+            pool: centre and width by kind of parameter, as `mixlang.laws.pooling` learns them from all losses. Without
+                it priors are weak, worth one observation each: they decide where the data do not (the exponent of a
+                source that transfers nothing) and hold back terms that few runs cannot tell apart.
         """
+        centres, widths = np.zeros(len(self.names)), np.full(len(self.names), np.inf)
+        for name, (centre, width) in {**self.weak_priors(), **(pool or {})}.items():
+            centres[self.at[name]], widths[self.at[name]] = centre, width
+        return centres, widths
+
+    def weak_priors(self) -> dict[str, tuple[float, float]]:
+        """Centre and width by kind of parameter."""
         box = {
             "log_a": (np.log(0.3), 1.5),
             "log_m0": (np.log(0.05), 4.0),
             "g": (np.log(0.3), 2.0) if self.family.transfer == "saturating" else (0.6, 0.5),
-            "t": (0.0, 0.05) if self.family.effective else (0.0, np.inf),
             "log_b": (np.log(0.3), 1.0),
         }
+        if self.family.effective or self.family.logs:
+            box["t"] = (0.0, 0.05)
         if self.own_counts:
             box["k"] = (0.0, 1.0)
-        centres, widths = np.zeros(len(self.names)), np.full(len(self.names), np.inf)
-        for name, (centre, width) in box.items():
-            centres[self.at[name]], widths[self.at[name]] = centre, width
-        return centres, widths
+        if self.family.logs:
+            box |= {"c": (0.03, 0.05), "r": (0.0, 0.05 if self.own is not None else 0.3), "p": (0.1, 0.2)}
+        return {name: value for name, value in box.items() if self.at[name].stop > self.at[name].start}
+
+    @property
+    def held_by_priors(self) -> bool:
+        """Whether every parameter of each domain has a prior, so that fewer runs than parameters have one best fit."""
+        weak = self.weak_priors()
+        return all(name in weak for name in ("k", "t", "r") if self.at[name].stop > self.at[name].start)
 
     def in_units(self, theta: Floats, unit: float) -> Floats:
         """The parameters of losses `unit` times as large; theta may have leading axes."""
@@ -257,7 +319,34 @@ class Law:
             z = z - self._rate(theta) * np.log(x)
         if self.family.tilt:
             z = z + np.einsum("...rd,...d->...r", amounts / total, theta[..., self.at["t"]])
+        if self.family.logs:
+            z = z - self._logged(theta, units, total)
         return np.exp(np.broadcast_to(z, np.broadcast_shapes(z.shape, amounts.shape[:-1])))
+
+    def _own_logs(self, theta: Floats, units: Floats) -> Floats:
+        """log(m_own + e_k), shape (..., rows, scales)."""
+        return np.log(units[..., self.own, None] + np.exp(theta[..., None, self.at["log_e"]]))
+
+    def _logged(self, theta: Floats, units: Floats, total: Floats) -> Floats:
+        """What the terms c, r and p take off the log of the loss, shape (..., rows)."""
+        taken = np.einsum("...rd,...d->...r", np.sqrt(units[..., self.others]), theta[..., self.at["r"]])
+        taken = taken + self._one(theta, "p") * np.log(total[..., 0])
+        if self.own is not None:
+            taken = taken + np.einsum("...rk,...k->...r", self._own_logs(theta, units), theta[..., self.at["c"]])
+        return taken
+
+    def _by_amounts(self, theta: Floats, units: Floats) -> tuple[Floats, Floats]:
+        """First and second derivatives by each amount of what c and r take off, shape (..., rows, domains)."""
+        first = np.zeros(np.broadcast_shapes(theta.shape[:-1] + (1, 1), units.shape))
+        second = np.zeros_like(first)
+        given = np.maximum(units[..., self.others], _TINY)
+        first[..., self.others] = 0.5 * theta[..., None, self.at["r"]] * given**-0.5
+        second[..., self.others] = -0.25 * theta[..., None, self.at["r"]] * given**-1.5
+        if self.own is not None:
+            reached = units[..., self.own, None] + np.exp(theta[..., None, self.at["log_e"]])
+            first[..., self.own] = (theta[..., None, self.at["c"]] / reached).sum(axis=-1)
+            second[..., self.own] = -(theta[..., None, self.at["c"]] / reached**2).sum(axis=-1)
+        return first, second
 
     def _rate(self, theta: Floats) -> Floats:
         return np.exp(self._one(theta, "log_a")) if self.family.rate else np.ones(theta.shape[:-1] + (1,))
@@ -295,6 +384,11 @@ class Law:
             result[..., self.at["g"]] = by_x * self._by_g(theta, units, transferred) * theta[..., None, self.at["k"]]
         if self.family.floor:
             result[..., self.at["E"]] = 1.0
+        if self.family.logs:
+            result[..., self.at["r"]] = -main[..., None] * np.sqrt(units[..., self.others])
+            result[..., self.at["p"]] = (-main * np.log(total[..., 0]))[..., None]
+            if self.own is not None:
+                result[..., self.at["c"]] = -main[..., None] * self._own_logs(theta, units)
         if self.family.tilt:
             result[..., self.at["t"]] = main[..., None] * (amounts / total)
         if self.family.common:
@@ -317,6 +411,8 @@ class Law:
         main = self._main(theta, amounts, units, total, x)
         if x is not None:
             by_units *= (-self._rate(theta) * main / x)[..., None]
+        if self.family.logs:
+            by_units = -main[..., None] * (self._by_amounts(theta, units)[0] + self._one(theta, "p")[..., None] / total)
         if self.family.tilt:
             in_shares = main[..., None] * theta[..., None, self.at["t"]]
         if self.family.in_shares:
@@ -355,6 +451,11 @@ class Law:
             index = np.arange(self.count)
             hessian[..., index, index] -= ratio * bend * scale**2
         main = self._main(theta, rows, units, total, x)
+        if self.family.logs:
+            first, second = self._by_amounts(theta, units)
+            gradient = gradient - first[..., 0, :]
+            index = np.arange(self.count)
+            hessian[..., index, index] -= second[..., 0, :]
         if self.family.tilt:
             gradient = gradient + theta[..., self.at["t"]] / total[..., 0, :]
         hessian = main[..., None] * (hessian + gradient[..., :, None] * gradient[..., None, :])
@@ -384,6 +485,9 @@ class Law:
             g = theta[..., self.at["g"]]
             if self.family.transfer == "power":
                 found["transfer exponents are in (0, 1]"] = bool(((g > 0) & (g <= 1)).all())
+        if self.family.logs:
+            taken = [theta[..., self.at[name]] for name in ("c", "r", "p")]
+            found["every domain's term is concave"] = bool(all((part >= 0).all() for part in taken))
         if self.family.common:
             found["the common term falls with data"] = bool((theta[..., self.at["B"]] >= 0).all())
         return found
@@ -395,7 +499,7 @@ class Law:
             amounts: an affine expression of shape (domains,), nonnegative; its sum is fixed where the family needs it.
             program: states concave parts and terms; see `mixlang.allocate.cones`.
         """
-        values = {name: float(self._one(theta, name)[0]) for name in ("log_A", "E", "B", "log_b")}
+        values = {name: float(self._one(theta, name)[0]) for name in ("log_A", "E", "B", "log_b", "p")}
         x, tilt = None, None
         if self.family.effective:
             units = amounts / program.total if self.family.in_shares else amounts
@@ -406,6 +510,12 @@ class Law:
                 x = x + units[self.own]
         if self.family.tilt:
             tilt = (theta[self.at["t"]] / program.total) @ amounts
+        if self.family.logs:
+            roots = np.full(len(self.others), 0.5)
+            tilt = tilt - program.transferred(amounts, self.others, theta[self.at["r"]], roots, "power")
+            tilt = tilt - values["p"] * np.log(program.total)
+            if self.own is not None:
+                tilt = tilt - program.logs(amounts[self.own], theta[self.at["c"]], np.exp(theta[self.at["log_e"]]))
         terms = [program.term(values["log_A"], x, float(self._rate(theta)[0]), tilt)]
         if self.family.common and values["B"] > 0:
             total = program.total if program.total is not None else amounts.sum()

@@ -4,21 +4,68 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixlang.documents import Diagnosis
+from mixlang.documents import Diagnosis, Skill
 from mixlang.errors import InputError
 from mixlang.files import read_json
 from mixlang.laws.families import FAMILIES, Law
+from mixlang.laws.selection import HeldOut
+from mixlang.laws.stack import NAME, AnyLaw, Stack
+from mixlang.names import STACKED
 
 Floats = NDArray[np.float64]
 
-VERSION = 2
+VERSION = 3
+_READ = (2, VERSION)
+"""Version 2 has one family a loss, and neither skill nor `unknown`."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """How wrong a law was where it had no say, beyond seed noise and what its draws know.
+
+    Attributes:
+        mixture: standard deviation of the log loss of new mixtures, within the budgets fitted.
+        budget: the same for each unit of log budget beyond the largest fitted; None where none could be left out.
+        tail: by how much the errors of runs left out exceed a normal distribution of that width: their 90 % quantile
+            over what it would be (conformal; Lei and others 2018, 1604.04173).
+    """
+
+    mixture: float
+    budget: float | None
+    tail: float
+
+
+_UNTOLD = 0.05
+"""Error assumed for each unit of log budget where no larger budgets could be left out."""
+
+
+def unknown_of(held: HeldOut, law: FittedLaw, amounts: Floats) -> Unknown:
+    """What rows left out say of a law's error.
+
+    Args:
+        amounts: of the rows fitted, shape (rows, domains).
+    """
+    noise = 0.0 if math.isnan(law.noise) else law.noise
+    known = noise**2 + float(np.median(law.unsure(amounts) ** 2))
+    of_mixtures = held.errors[held.of_mixtures]
+    mixture = math.sqrt(max(0.0, float(np.mean(of_mixtures**2)) - known))
+    budget = None
+    expected = np.full(len(held.errors), math.sqrt(known + mixture**2))
+    if not held.of_mixtures.all() and held.beyond > 0:
+        beyond = held.errors[~held.of_mixtures]
+        budget = math.sqrt(max(0.0, float(np.mean(beyond**2)) - known - mixture**2)) / held.beyond
+        expected[~held.of_mixtures] = math.sqrt(known + mixture**2 + (budget * held.beyond) ** 2)
+    count = len(expected)
+    rank = min(1.0, math.ceil(0.9 * (count + 1)) / count)
+    ratio = float(np.quantile(np.abs(held.errors) / np.maximum(expected, 1e-12), rank)) / 1.645
+    return Unknown(mixture, budget, float(np.clip(ratio, 0.8, 2.0)))
 
 
 @dataclass(frozen=True)
@@ -39,10 +86,12 @@ class FittedLaw:
             runs tell it; what would be believed without transfer.
         diagnosis: see `mixlang.laws.diagnosis`.
         best: None, or the bound of the score that the loss is the distance to: loss = best - score.
+        unknown: its errors on runs left out, beyond what draws and seeds explain; None where it was not looked at.
+        skill: what it says of mixtures beyond their mean; see `mixlang.laws.stacking.skill`.
     """
 
     name: str
-    law: Law
+    law: AnyLaw
     theta: Floats
     scale: float
     error: float
@@ -55,6 +104,8 @@ class FittedLaw:
     own_only: Floats | None = None
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     best: float | None = None
+    unknown: Unknown | None = None
+    skill: Skill | None = None
 
     def given(self, losses: Floats) -> Floats:
         """Losses in the terms of the table they were fitted on: scores where it held scores, as they are elsewhere."""
@@ -71,18 +122,59 @@ class FittedLaw:
     @property
     def held_out_error(self) -> float:
         """Root mean square log error on rows the fit had no say in: of new mixtures or budgets, whichever is larger."""
-        scores = self.scores.get(self.law.family.name, {})
+        scores = self.scores.get(self.family, {})
         return max([self.error, *(scores[kind] for kind in ("mixture", "budget") if kind in scores)])
 
     @property
     def floor(self) -> float:
         """The irreducible loss E; 0 for families without one."""
-        return float(self.theta[self.law.at["E"]].sum())
+        return self.law.floor(self.theta)
+
+    @property
+    def family(self) -> str:
+        """Under what its scores are kept: the family's name, or `stacked`."""
+        return STACKED if STACKED in self.scores else self.law.name
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The families and their weights."""
+        if isinstance(self.law, Stack):
+            found = self.law.split(self.theta)[0].tolist()
+            return dict(zip((law.name for law in self.law.members), found, strict=True))
+        return {self.law.name: 1.0}
+
+    @property
+    def called(self) -> str:
+        """The families in words."""
+        parts = sorted(self.weights.items(), key=lambda pair: -pair[1])
+        return parts[0][0] if len(parts) == 1 else " + ".join(f"{weight:.0%} {name}" for name, weight in parts)
+
+    def unsure(self, amounts: Floats) -> Floats:
+        """Root mean square distance of the draws' log losses to the prediction, shape (rows,); 0 without draws."""
+        units = np.atleast_2d(amounts) / self.scale
+        if not len(self.draws):
+            return np.zeros(len(units))
+        predicted = np.log(self.law.predict(self.theta, units))
+        return np.asarray(np.sqrt(np.mean((np.log(self.law.predict(self.draws, units)) - predicted) ** 2, axis=0)))
+
+    def astray(self, amounts: Floats, largest: float) -> Floats:
+        """Standard deviation of the law's own error at amounts, beyond draws and noise, shape (rows,).
+
+        Args:
+            largest: the largest budget fitted.
+        """
+        totals = np.atleast_2d(amounts).sum(axis=1)
+        if self.unknown is None:
+            return np.zeros(len(totals))
+        beyond = np.maximum(0.0, np.log(totals / largest))
+        slope = _UNTOLD if self.unknown.budget is None else self.unknown.budget
+        return np.asarray(np.sqrt(self.unknown.mixture**2 + (slope * beyond) ** 2))
 
     def as_dict(self, domains: tuple[str, ...]) -> dict[str, Any]:
         """The fitted law as JSON; NaN becomes null, columns become names."""
         return {
-            "family": self.law.family.name,
+            "family": self.law.name,
+            **({"members": [law.name for law in self.law.members]} if isinstance(self.law, Stack) else {}),
             "own": None if self.law.own is None else domains[self.law.own],
             "parameters": dict(zip(_named(self.law, domains), self.theta.tolist(), strict=True)),
             "error": self.error,
@@ -95,10 +187,12 @@ class FittedLaw:
             "own_only": None if self.own_only is None else self.own_only.tolist(),
             "draws": [[float(f"{value:.7g}") for value in draw] for draw in self.draws.tolist()],
             **({} if self.best is None else {"score_bound": self.best}),
+            **({} if self.unknown is None else {"unknown": asdict(self.unknown)}),
+            **({} if self.skill is None else {"skill": self.skill}),
         }
 
 
-def _named(law: Law, domains: tuple[str, ...]) -> list[str]:
+def _named(law: AnyLaw, domains: tuple[str, ...]) -> list[str]:
     """Parameter names with domain names for columns: `k_2` as `k_pet`."""
     named = []
     for name in law.names:
@@ -117,6 +211,7 @@ class Fit:
         scale: the unit of the laws' parameters, the largest sum.
         mixtures: the different mixtures among the runs, shape (mixtures, domains).
         notes: what a reader has to know before trusting them, in words.
+        ladder: the largest budget over the smallest at which mixtures of several domains were seen; 1 where all had one.
     """
 
     domains: tuple[str, ...]
@@ -125,6 +220,7 @@ class Fit:
     scale: float
     mixtures: Floats
     notes: tuple[str, ...] = ()
+    ladder: float = 1.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,16 +245,17 @@ class Fit:
         return np.stack([law.law.predict(law.draws[: self.draws], units) for law in self.laws], axis=-1)
 
     def interval(self, amounts: Floats, level: float = 0.9) -> tuple[Floats, Floats]:
-        """Lower and upper ends of intervals of the losses, each of shape (rows, losses).
+        """Lower and upper ends of intervals of the expected losses, each of shape (rows, losses).
 
-        Normal in the log loss, about the prediction, with the root mean square distance of the draws to it: transfer
-        that cannot be negative biases draws and fit alike, and quantiles of the draws would count that twice.
+        Normal in the log loss, about the prediction, with the root mean square distance of the draws to it (transfer
+        that cannot be negative biases draws and fit alike, and quantiles of the draws would count that twice), and with
+        the law's own error where rows were left out.
         """
         from scipy.stats import norm
 
-        predicted = np.log(self.predict(amounts))
-        distance = np.sqrt(np.mean((np.log(self.predict_draws(amounts)) - predicted) ** 2, axis=0))
-        half = float(norm.ppf((1 + level) / 2)) * distance
+        rows, predicted = np.atleast_2d(amounts), np.log(self.predict(amounts))
+        spread = np.stack([np.hypot(law.unsure(rows), law.astray(rows, self.budgets[1])) for law in self.laws], axis=1)
+        half = float(norm.ppf((1 + level) / 2)) * spread
         return np.exp(predicted - half), np.exp(predicted + half)
 
     def supports(self, amounts: Floats) -> NDArray[np.bool_]:
@@ -175,14 +272,20 @@ class Fit:
     def deviation(self, amounts: Floats) -> Floats:
         """Expected deviation of a new run's log losses from their predictions, shape (rows, losses).
 
-        How unsure the parameters are (the draws' distance to the fit) and how wrong the family was where it had no say
-        (the larger of its cross-validated errors, seed noise included; the fit's own error where there are none).
+        How unsure the parameters are (the draws' distance to the fit), how wrong the law was where it had no say (growing
+        with the budget beyond the largest fitted), and noise between seeds, by as much as errors of runs left out exceed
+        a normal distribution. A fit of before that was measured has its larger cross-validated error in place of the
+        last two.
         """
-        predicted = np.log(self.predict(amounts))
-        distance = np.zeros_like(predicted)
-        if self.draws:
-            distance = np.mean((np.log(self.predict_draws(amounts)) - predicted) ** 2, axis=0)
-        return np.sqrt(distance + np.array([law.held_out_error**2 for law in self.laws]))
+        rows = np.atleast_2d(amounts)
+        return np.stack([self._deviation(law, rows) for law in self.laws], axis=1)
+
+    def _deviation(self, law: FittedLaw, rows: Floats) -> Floats:
+        if law.unknown is None:
+            return np.hypot(law.unsure(rows), law.held_out_error)
+        noise = 0.0 if math.isnan(law.noise) else law.noise
+        found = np.sqrt(law.unsure(rows) ** 2 + law.astray(rows, self.budgets[1]) ** 2 + noise**2)
+        return np.asarray(law.unknown.tail * found)
 
     def prediction_interval(self, amounts: Floats, level: float = 0.9) -> tuple[Floats, Floats]:
         """Lower and upper ends of intervals for the losses of new runs, each of shape (rows, losses)."""
@@ -209,7 +312,7 @@ class Fit:
     @property
     def fixed_total(self) -> list[str]:
         """Losses whose law is convex only among mixtures of one total amount."""
-        return [law.name for law in self.laws if law.law.family.fixed_total]
+        return [law.name for law in self.laws if law.law.fixed_total]
 
     def document(self) -> dict[str, Any]:
         """The fit as the JSON document that `read_fit` reads."""
@@ -221,6 +324,7 @@ class Fit:
             "budgets": list(self.budgets),
             "mixtures": [[float(f"{share:.7g}") for share in row] for row in self.mixtures.tolist()],
             "notes": list(self.notes),
+            "ladder": self.ladder,
             "laws": {law.name: law.as_dict(self.domains) for law in self.laws},
         }
 
@@ -238,7 +342,7 @@ def read_fit(path: Path) -> Fit:
             str(error), "Expected a file that 'mixlang fit' or a study's fit stage has written."
         ) from error
     try:
-        if value["version"] != VERSION:
+        if value["version"] not in _READ:
             raise InputError(f"{path} is of format {value['version']}, this mixlang reads {VERSION}", "Fit again.")
         domains = tuple(value["domains"])
         laws = tuple(_read_law(name, value["laws"][name], domains, value["scale"]) for name in value["losses"])
@@ -251,7 +355,9 @@ def read_fit(path: Path) -> Fit:
             raise ValueError("numbers that are missing, infinite or out of range")
         if not laws or not all(law.floor >= 0 and all(law.law.conditions(law.theta).values()) for law in laws):
             raise ValueError("no laws, or parameters outside their range")
-        found = Fit(domains, laws, (low, high), value["scale"], mixtures, tuple(value["notes"]))
+        found = Fit(
+            domains, laws, (low, high), value["scale"], mixtures, tuple(value["notes"]), value.get("ladder", 1.0)
+        )
         with np.errstate(all="ignore"):
             losses = found.predict(mixtures * high)
         if not (np.isfinite(losses) & (losses > 0)).all():
@@ -263,7 +369,11 @@ def read_fit(path: Path) -> Fit:
 
 def _read_law(name: str, entry: Mapping[str, Any], domains: tuple[str, ...], scale: float) -> FittedLaw:
     own = None if entry["own"] is None else domains.index(entry["own"])
-    law = Law(FAMILIES[entry["family"]], own, len(domains))
+    law: AnyLaw
+    if entry["family"] == NAME:
+        law = Stack.of(entry["members"], own, len(domains))
+    else:
+        law = Law(FAMILIES[entry["family"]], own, len(domains))
     theta = np.array([entry["parameters"][parameter] for parameter in _named(law, domains)], float)
     draws = np.array(entry["draws"], float).reshape(-1, len(theta))
     return FittedLaw(
@@ -281,4 +391,6 @@ def _read_law(name: str, entry: Mapping[str, Any], domains: tuple[str, ...], sca
         None if entry["own_only"] is None else np.array(entry["own_only"], float),
         entry["diagnosis"],
         None if entry.get("score_bound") is None else float(entry["score_bound"]),
+        None if entry.get("unknown") is None else Unknown(**entry["unknown"]),
+        entry.get("skill"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,6 +24,7 @@ class Regression:
     Attributes:
         amounts: shape (rows, domains); logs: log losses; deviations: standard deviation of each, shape (rows,).
         budgets: how many different sums of amounts there are.
+        pool: priors by kind of parameter; None for weak ones.
     """
 
     law: Law
@@ -30,11 +32,18 @@ class Regression:
     logs: Floats
     deviations: Floats
     budgets: int
+    pool: Mapping[str, tuple[float, float]] | None = None
 
     @cached_property
     def bounds(self) -> tuple[Floats, Floats]:
         """Of the parameters."""
-        return self.law.bounds(np.exp(self.logs), self.budgets)
+        return self.law.bounds(np.exp(self.logs), self.budgets, self._least)
+
+    @cached_property
+    def _least(self) -> float:
+        """The smallest amount above zero of the own domain."""
+        given = self.amounts[:, self.law.own] if self.law.own is not None else np.zeros(0)
+        return float(given[given > 0].min()) if (given > 0).any() else 0.01
 
     @property
     def free(self) -> int:
@@ -51,7 +60,7 @@ class Regression:
     @property
     def starts(self) -> Floats:
         """Deterministic starting points, shape (starts, parameters)."""
-        return self.law.starts(np.exp(self.logs), self.budgets)
+        return self.law.starts(np.exp(self.logs), self.budgets, self._least)
 
     def minimize(
         self,
@@ -61,20 +70,27 @@ class Regression:
         bounds: tuple[Floats, Floats] | None = None,
         steps: int = 60,
         precision: float = 1e-9,
+        pulls: Floats | None = None,
     ) -> tuple[Floats, Floats]:
-        """Solve problems that differ in their start, row weights or targets, each of shape (problems, ...).
+        """Solve problems that differ in their start, row weights, targets or the centres of their priors.
+
+        Args:
+            starts, weights, logs: each of shape (problems, ...).
+            pulls: by how many widths the centre of each prior is moved, shape (problems, parameters).
 
         Returns:
             Parameters and costs.
         """
-        centres, widths = self.law.priors()
+        centres, widths = self.law.priors(self.pool)
         kept = np.flatnonzero(np.isfinite(widths))
+        moved = None if pulls is None else pulls[:, kept]
 
         def residuals(theta: Floats, which: Ints, derivatives: bool) -> tuple[Floats, Any]:
             losses = np.maximum(self.law.predict(theta, self.amounts), 1e-300)
             scale = 1.0 / self.deviations if weights is None else weights[which] / self.deviations
             values = (np.log(losses) - (self.logs if logs is None else logs[which])) * scale
-            values = np.concatenate([values, (theta[:, kept] - centres[kept]) / widths[kept]], axis=1)
+            priors = (theta[:, kept] - centres[kept]) / widths[kept]
+            values = np.concatenate([values, priors if moved is None else priors - moved[which]], axis=1)
             if not derivatives:
                 return values, None
             slopes = np.zeros((*values.shape, theta.shape[1]))

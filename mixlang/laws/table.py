@@ -114,6 +114,18 @@ class LossTable:
         """The table with some of its rows."""
         return replace(self, amounts=self.amounts[kept], losses=self.losses[kept], seeds=self.seeds[kept])
 
+    def losses_of(self, kept: Sequence[int]) -> LossTable:
+        """The table with some of its losses."""
+        chosen = list(kept)
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in chosen),
+            losses=self.losses[:, chosen],
+            means=None if self.means is None else self.means[chosen],
+            owners=None if self.owners is None else tuple(self.owners[index] for index in chosen),
+            bests=None if self.bests is None else tuple(self.bests[index] for index in chosen),
+        )
+
     @cached_property
     def totals(self) -> Floats:
         """The budget of each run, relative to the largest, free of rounding errors."""

@@ -123,8 +123,8 @@ def _runs(before: Mixture, after: Mixture) -> list[Differing]:
 def _laws(before: Fit, after: Fit, mixture: Mixture) -> list[Differing]:
     """Families, and predictions for one mixture at one budget: those of the first version."""
     found = _different(
-        {name: before[name].law.family.name for name in before.names},
-        {name: after[name].law.family.name for name in after.names},
+        {name: before[name].called for name in before.names},
+        {name: after[name].called for name in after.names},
         "family",
     )
     if before.domains != after.domains:

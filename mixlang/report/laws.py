@@ -16,7 +16,7 @@ def laws_section(results: Results) -> list[str]:
     rows = [
         [
             law.name,
-            law.law.family.name,
+            law.called,
             f"{law.error:.1%}",
             number(None if np.isnan(law.noise) else law.noise, ".1%"),
             f"{law.used}",

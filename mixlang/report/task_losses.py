@@ -35,7 +35,7 @@ def tasks_section(results: Results) -> list[str]:
             name,
             f"{declared[name]['kind']} of {', '.join(declared[name]['classes'])} in {declared[name]['domain']}",
             _tested(declared[name]),
-            laws[name].law.family.name,
+            laws[name].called,
             f"{laws[name].error:.1%}",
             _noise(laws[name].noise),
             f"{laws[name].used:,}",

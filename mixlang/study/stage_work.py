@@ -287,7 +287,7 @@ def fit(context: Context) -> None:
     context.write("fit.json", laws.document())
     for law in laws.laws:
         noise = "unknown" if np.isnan(law.noise) else f"{law.noise:.1%}"
-        say(f"  fit: {law.name}: {law.law.family.name}, error {law.error:.1%}, seed noise {noise}")
+        say(f"  fit: {law.name}: {law.called}, error {law.error:.1%}, seed noise {noise}")
     for note in laws.notes:
         say(f"  fit: note: {note}")
 
