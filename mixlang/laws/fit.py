@@ -126,7 +126,7 @@ def _fit(table: LossTable, wanted: Sequence[Family], how: str, choose: str, draw
         if pool and held is not None:
             fitted = replace(
                 fitted,
-                unknown=unknown_of(held, fitted, table.amounts[rows[loss]]),
+                unknown=unknown_of(held, fitted, table.amounts[rows[loss]], _ladder(table)),
                 skill=skill(held, fitted.noise),
             )
         laws.append(fitted)
@@ -212,7 +212,8 @@ def _fit_families(
             else:
                 reasons[loss].append(reason)
         regressions = [regression for _, regression in able]
-        fitted = pooled(regressions) if pool else [(item, item.solve()) for item in regressions]
+        repeated = int(table.points.max()) + 1 < len(table.points)
+        fitted = pooled(regressions, repeated) if pool else [(item, item.solve()) for item in regressions]
         for (loss, _), pair in zip(able, fitted, strict=True):
             found[loss][family.name] = pair
     for loss, tried in enumerate(found):

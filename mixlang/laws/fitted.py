@@ -32,40 +32,46 @@ class Unknown:
 
     Attributes:
         mixture: standard deviation of the log loss of new mixtures, within the budgets fitted.
-        budget: the same for each unit of log budget beyond the largest fitted; None where none could be left out.
+        budget: the same for each unit of log budget beyond the largest fitted.
         tail: by how much the errors of runs left out exceed a normal distribution of that width: their 90 % quantile
             over what it would be (conformal; Lei and others 2018, 1604.04173).
     """
 
     mixture: float
-    budget: float | None
+    budget: float
     tail: float
 
 
-_UNTOLD = 0.05
-"""Error assumed for each unit of log budget where no larger budgets could be left out."""
+_TAILS = (0.9, 2.0)
+
+_TRANSIENT = 3.0
+"""How much worse an extrapolation is where mixtures were seen at one budget: what looks like a lasting advantage of one may
+be that its runs had just left their plateau."""
 
 
-def unknown_of(held: HeldOut, law: FittedLaw, amounts: Floats) -> Unknown:
+def unknown_of(held: HeldOut, law: FittedLaw, amounts: Floats, ladder: float) -> Unknown:
     """What rows left out say of a law's error.
+
+    The largest budgets are one extrapolation, whose error is mostly common to its rows: a small one may be luck. For each
+    unit of log budget the law is therefore taken to err by no less than on new mixtures, noise included.
 
     Args:
         amounts: of the rows fitted, shape (rows, domains).
+        ladder: the largest budget over the smallest at which mixtures were seen.
     """
     noise = 0.0 if math.isnan(law.noise) else law.noise
     known = noise**2 + float(np.median(law.unsure(amounts) ** 2))
     of_mixtures = held.errors[held.of_mixtures]
     mixture = math.sqrt(max(0.0, float(np.mean(of_mixtures**2)) - known))
-    budget = None
-    expected = np.full(len(held.errors), math.sqrt(known + mixture**2))
+    budget = math.sqrt(float(np.mean(of_mixtures**2))) * (1.0 if ladder > 1 + 1e-6 else _TRANSIENT)
     if not held.of_mixtures.all() and held.beyond > 0:
-        beyond = held.errors[~held.of_mixtures]
-        budget = math.sqrt(max(0.0, float(np.mean(beyond**2)) - known - mixture**2)) / held.beyond
-        expected[~held.of_mixtures] = math.sqrt(known + mixture**2 + (budget * held.beyond) ** 2)
+        excess = max(0.0, float(np.mean(held.errors[~held.of_mixtures] ** 2)) - known - mixture**2)
+        budget = max(budget, math.sqrt(excess) / held.beyond)
+    expected = np.sqrt(known + mixture**2 + np.where(held.of_mixtures, 0.0, (budget * held.beyond) ** 2))
     count = len(expected)
     rank = min(1.0, math.ceil(0.9 * (count + 1)) / count)
     ratio = float(np.quantile(np.abs(held.errors) / np.maximum(expected, 1e-12), rank)) / 1.645
-    return Unknown(mixture, budget, float(np.clip(ratio, 0.8, 2.0)))
+    return Unknown(mixture, budget, float(np.clip(ratio, *_TAILS)))
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,7 @@ class FittedLaw:
         if self.unknown is None:
             return np.zeros(len(totals))
         beyond = np.maximum(0.0, np.log(totals / largest))
-        slope = _UNTOLD if self.unknown.budget is None else self.unknown.budget
-        return np.asarray(np.sqrt(self.unknown.mixture**2 + (slope * beyond) ** 2))
+        return np.asarray(np.hypot(self.unknown.mixture, self.unknown.budget * beyond))
 
     def as_dict(self, domains: tuple[str, ...]) -> dict[str, Any]:
         """The fitted law as JSON; NaN becomes null, columns become names."""

@@ -29,11 +29,14 @@ _BEFORE: Pool = {
     "k": (0.02, 0.05),
     "t": (0.0, 0.05),
     "log_b": (float(np.log(0.3)), 1.0),
-    "c": (0.03, 0.05),
+    "c": (0.03, 0.1),
     "r": (0.0, 0.05),
     "p": (0.1, 0.2),
 }
 """What is believed of each kind before any loss is seen, in units of the largest budget: centre and width."""
+
+_BEFORE_LOGS: Pool = {**_BEFORE, "t": (0.0, 0.2)}
+"""The same for `log_additive`, where t.h is the straight part of each domain's term, not interference."""
 
 _WORTH = 3
 """How many parameters' worth of evidence the beliefs of before have on the widths."""
@@ -43,12 +46,19 @@ _FEW = 4
 
 _ROUNDS = 8
 
+_ASSUMED = 0.1
+"""The part of the noise assumed between seeds that errors may come down to where no run was repeated."""
+
 _PRIOR_FREEDOM = 8
 """How many degrees of freedom the errors of all losses are worth beside a loss's own."""
 
 
-def pooled(regressions: Sequence[Regression]) -> list[tuple[Regression, Floats]]:
+def pooled(regressions: Sequence[Regression], repeated: bool) -> list[tuple[Regression, Floats]]:
     """Fit one family to all losses under priors learned from all of them.
+
+    Args:
+        repeated: whether runs were repeated with other seeds. Errors are then at least the noise between seeds; without,
+            that noise is only assumed, and errors may turn out smaller.
 
     Returns:
         For each loss its regression, with the priors and the size of its errors in place, and its parameters.
@@ -58,7 +68,8 @@ def pooled(regressions: Sequence[Regression]) -> list[tuple[Regression, Floats]]
         return [(item, item.solve()) for item in regressions]
     given = [item.deviations for item in regressions]
     scales = np.array([max(1.0, 0.5 * float(np.std(i.logs)) / float(np.median(i.deviations))) for i in regressions])
-    pool: dict[str, tuple[float, float]] = dict(_BEFORE)
+    before = _BEFORE_LOGS if regressions[0].law.family.logs else _BEFORE
+    pool: dict[str, tuple[float, float]] = dict(before)
     kinds = [_kinds(item) for item in regressions]
     found: list[Floats] = []
     for number in range(_ROUNDS):
@@ -74,8 +85,9 @@ def pooled(regressions: Sequence[Regression]) -> list[tuple[Regression, Floats]]
                 for item, theta in zip(regressions, found, strict=True)
             ]
         moments = [_moments(item, theta) for item, theta in zip(regressions, found, strict=True)]
-        scales = _scales(regressions, found, given, [freedom for _, freedom in moments])
-        pool = _learned(pool, kinds, found, [variances for variances, _ in moments])
+        least = 1.0 if repeated else _ASSUMED
+        scales = _scales(regressions, found, given, [freedom for _, freedom in moments], least)
+        pool = _learned(pool, before, kinds, found, [variances for variances, _ in moments])
     return list(zip(regressions, found, strict=True))
 
 
@@ -106,9 +118,13 @@ def _moments(regression: Regression, theta: Floats) -> tuple[Floats, float]:
 
 
 def _scales(
-    regressions: Sequence[Regression], found: Sequence[Floats], given: Sequence[Floats], freedom: Sequence[float]
+    regressions: Sequence[Regression],
+    found: Sequence[Floats],
+    given: Sequence[Floats],
+    freedom: Sequence[float],
+    least: float,
 ) -> Floats:
-    """By how much the errors of each loss are larger than its noise between seeds, at least 1."""
+    """By how much the errors of each loss are larger than its noise between seeds."""
     squares = np.array(
         [
             float(((item.residuals(theta) / deviations) ** 2).sum())
@@ -117,11 +133,15 @@ def _scales(
     )
     left = np.array(freedom)
     common = float(np.exp(np.mean(np.log(squares / left + 1e-9))))
-    return np.sqrt(np.maximum((squares + _PRIOR_FREEDOM * common) / (left + _PRIOR_FREEDOM), 1.0))
+    return np.sqrt(np.maximum((squares + _PRIOR_FREEDOM * common) / (left + _PRIOR_FREEDOM), least**2))
 
 
 def _learned(
-    pool: Pool, kinds: Sequence[Mapping[str, slice]], found: Sequence[Floats], variances: Sequence[Floats]
+    pool: Pool,
+    believed: Pool,
+    kinds: Sequence[Mapping[str, slice]],
+    found: Sequence[Floats],
+    variances: Sequence[Floats],
 ) -> dict[str, tuple[float, float]]:
     """The priors estimated anew."""
     learned = dict(pool)
@@ -131,7 +151,7 @@ def _learned(
             continue
         values = np.concatenate([found[index][at] for index, at in where])
         spread = np.minimum(np.concatenate([variances[index][at] for index, at in where]), width**2)
-        before, broad = _BEFORE[name]
+        before, broad = believed[name]
         if name not in ("t", "r"):  # which are as often harm as help, or nothing
             weights = 1.0 / (spread + width**2)
             centre = float((weights @ values + before / broad**2) / (weights.sum() + broad**-2))

@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 _SHARED = 20.0
 """How many rows of its own the errors of all losses together are worth in a loss's weights."""
 
-_COSTS_NOTHING = 0.01
+_COSTS_NOTHING = 0.02
 """A family is left out where the mean squared error without it is larger by less than this part."""
 
 _MOST = 4
@@ -149,7 +149,7 @@ def _sparse(form: Floats) -> tuple[list[int], Floats]:
         if best is None or best[0] >= value:
             break
         value, kept, weights = best
-    used = [place for place, weight in enumerate(weights) if weight > 1e-3]
+    used = [place for place, weight in enumerate(weights) if weight > 0.03]
     kept = [kept[place] for place in used]
     return kept, _simplex(form[np.ix_(kept, kept)])
 
