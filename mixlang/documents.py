@@ -123,6 +123,7 @@ class ObjectiveSettings(TypedDict):
     weights: ByName
     relative_to: str
     tail: NotRequired[float]
+    decide: NotRequired[str]
 
 
 class ConstraintSettings(TypedDict):
@@ -458,6 +459,21 @@ class Dropped(TypedDict):
     says: NotRequired[list[str]]
 
 
+class Decision(TypedDict):
+    """Which of the mixtures that cannot be told from the best was taken; see `mixlang.allocate.decide`.
+
+    `worse`: by how much its expected objective is above the least, `error`: the standard error of that; `is_prior`:
+    whether it is the prior mixture itself, `best`: the shares of the least, `moved`: the part of the budget that differs.
+    """
+
+    pull: float
+    worse: float
+    error: float
+    is_prior: bool
+    best: ByName
+    moved: float
+
+
 class Solution(TypedDict):
     """The optimal mixture of one budget."""
 
@@ -468,6 +484,7 @@ class Solution(TypedDict):
     objective: float
     status: str
     certificate: Certificate
+    decision: NotRequired[Decision]
 
 
 class Solved(Solution):

@@ -34,6 +34,11 @@ OWN_ENCODERS = (PUBLISHED, ALLOCATED, *BASELINES, SCRATCH)
 ObjectiveName = Literal["weighted_loss", "geometric_mean", "worst_case", "robust"]
 OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
 
+EXPECTED, BEST_GUESS = "expected", "best_guess"
+DecideName = Literal["expected", "best_guess"]
+DECISIONS: tuple[str, ...] = get_args(DecideName)
+"""What a mixture is decided by: the objective expected over draws of the laws, or the fitted laws alone."""
+
 Unit = Literal["fractions", "percent", "amounts"]
 UNITS: tuple[str, ...] = get_args(Unit)
 """What the shares of a table are written as: parts of 1, parts of 100, or amounts whose sum is the budget."""

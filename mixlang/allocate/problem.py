@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,16 @@ from mixlang.allocate.bounds import Group, bounds_of, cheapest, groups_of, refus
 from mixlang.documents import ProblemSettings
 from mixlang.errors import InputError, SolveError
 from mixlang.laws import Fit
-from mixlang.names import OBJECTIVES, meant_or_known
+from mixlang.names import BEST_GUESS, EXPECTED, OBJECTIVES, meant_or_known
 
 Floats = NDArray[np.float64]
 
 
 ROBUST_DRAWS = 20
 """Bootstrap draws a robust objective looks at: its cost grows with them, and its tail mean needs no more."""
+
+EXPECTED_DRAWS = 40
+"""Draws that an expected objective is the mean over."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Problem:
         reference: for each scenario the losses that relative losses are relative to, shape (scenarios, losses).
         objective: one of OBJECTIVES; tail: for `robust`, the worst fraction of scenarios that is averaged.
         prior, pull: a mixture to stay near, and the weight of KL(shares || prior).
+        expected: whether the objective is its mean over the scenarios, which are then draws.
     """
 
     fit: Fit
@@ -56,6 +61,7 @@ class Problem:
     tail: float
     prior: Floats
     pull: float
+    expected: bool = False
 
     @property
     def domains(self) -> list[str]:
@@ -91,6 +97,9 @@ class Problem:
         if kind not in OBJECTIVES:
             raise InputError(f"there is no objective '{kind}'", meant_or_known(kind, OBJECTIVES, "objectives"))
         scenarios: list[int | None] = [None]
+        expected = decided_by(settings) == EXPECTED and fit.draws >= 2
+        if expected:
+            scenarios = list(range(min(fit.draws, EXPECTED_DRAWS)))
         if kind == "robust":
             if fit.draws < 2:
                 raise InputError("a robust allocation needs bootstrap draws, and this fit has none", "Fit with draws.")
@@ -110,15 +119,59 @@ class Problem:
             float(objective.get("tail", 0.2)),
             prior,
             float(settings["constraints"]["prior"]),
+            expected,
         )
         return replace(problem, reference=problem.references(objective["relative_to"]))
 
     def under(self, draw: int) -> Problem:
         """The same problem with the laws of one bootstrap draw in place of the fit, each its own reference."""
-        changed = replace(self, thetas=(_thetas(self.fit, draw),))
+        changed = replace(self, thetas=(_thetas(self.fit, draw),), expected=False)
         ratio = changed.losses(self.prior) / self.losses(self.prior)
         kind = "weighted_loss" if self.objective == "robust" else self.objective
         return replace(changed, reference=self.reference[:1] * ratio, objective=kind)
+
+    def pulled(self, pull: float) -> Problem:
+        """The same problem with another pull to the prior."""
+        return replace(self, pull=pull)
+
+    def as_fitted(self) -> Problem:
+        """The same problem under the fit itself: the best guess in place of an expectation, or of the worst draws."""
+        thetas = (tuple(law.theta for law in self.fit.laws),)
+        kind = "weighted_loss" if self.objective == "robust" else self.objective
+        plain = replace(self, thetas=thetas, expected=False, objective=kind)
+        ratio = plain.losses(self.prior) / self.losses(self.prior)
+        return replace(plain, reference=self.reference[:1] * ratio)
+
+    def objectives(self, shares: Floats) -> Floats:
+        """The objective of a mixture under every draw of the fit, each its own reference, shape (draws,)."""
+        base = self.reference[0] / self.losses(self.prior)
+        units = np.stack([self.amounts(shares), self.amounts(self.prior)]) / self.fit.scale
+        both = np.stack([law.law.predict(law.draws[: self.fit.draws], units) for law in self.fit.laws], axis=-1)
+        relative = both[:, 0] / (both[:, 1] * base)
+        if self.objective == "worst_case":
+            return np.asarray(relative[:, self.weights > 0].max(axis=1))
+        if self.objective == "geometric_mean":
+            return np.asarray(np.exp(np.log(relative) @ self.weights))
+        return np.asarray(relative @ self.weights)
+
+    def own_error(self, shares: Floats, other: Floats) -> float:
+        """Standard deviation of the difference between two mixtures' objectives that no draw knows of: the laws' own
+        error, in full where the mixtures share less than half of their budget.
+
+        An error of the level at a larger budget is mostly common to both; half of it is counted as their own.
+        """
+        apart = min(1.0, float(np.abs(shares - other).sum()))
+        variance = 0.0
+        beyond = max(0.0, float(np.log(self.amounts(shares).sum() / self.fit.budgets[1])))
+        for weight, law in zip(self.weights, self.fit.laws, strict=True):
+            if law.unknown is not None:
+                variance += weight**2 * (2 * law.unknown.mixture**2 + (0.5 * law.unknown.budget * beyond) ** 2)
+        return float(np.sqrt(apart * variance))
+
+    @property
+    def transient(self) -> bool:
+        """Whether mixtures were seen at one budget only, and this one is beyond it: an advantage may not last."""
+        return self.fit.ladder <= 1 + 1e-6 and self.amounts(self.prior).sum() > 1.05 * self.fit.budgets[1]
 
     def references(self, kind: str) -> Floats:
         """The predicted losses of the prior mixture, or of each domain's specialist, at the same budget."""
@@ -182,12 +235,12 @@ class Problem:
             Values and gradients of the pieces, shapes (pieces,) and (pieces, domains), and the most weight one of them
             may have; weights are nonnegative and sum to 1. A smooth objective is one piece.
         """
+        if self.expected:
+            values, slopes = self._by_draw(shares)
+            return values.mean(keepdims=True), slopes.mean(axis=0)[None], 1.0
         if self.objective == "robust":
-            slopes = [
-                (self.weights / self.reference[scenario]) @ self.jacobian(shares, scenario)
-                for scenario in range(len(self.thetas))
-            ]
-            return self.by_scenario(shares), np.array(slopes), 1.0 / (self.tail * len(self.thetas))
+            values, slopes = self._by_draw(shares)
+            return values, slopes, 1.0 / (self.tail * len(self.thetas))
         relative, slopes = self.relative(shares), self.jacobian(shares) / self.reference[0][:, None]
         if self.objective == "worst_case":
             return relative[self.weights > 0], slopes[self.weights > 0], 1.0
@@ -199,12 +252,10 @@ class Problem:
 
     def bends(self, shares: Floats) -> Floats:
         """Hessians of the pieces by the shares, among mixtures, shape (pieces, domains, domains)."""
+        if self.expected:
+            return self._bends_by_draw(shares).mean(axis=0)[None]
         if self.objective == "robust":
-            bends = [
-                np.einsum("l,lde->de", self.weights / self.reference[scenario], self._curvatures(shares, scenario)[1])
-                for scenario in range(len(self.thetas))
-            ]
-            return np.array(bends)
+            return self._bends_by_draw(shares)
         slopes, bends = self._curvatures(shares, 0)
         if self.objective == "worst_case":
             return (bends / self.reference[0][:, None, None])[self.weights > 0]
@@ -217,6 +268,38 @@ class Problem:
         bend -= np.einsum("l,ld,le->de", self.weights / losses**2, slopes, slopes)
         return (value * (bend + np.outer(slope, slope)))[None]
 
+    @cached_property
+    def _stacked(self) -> list[Floats]:
+        """The parameters of each law under all scenarios, shape (scenarios, parameters)."""
+        return [np.stack(values) for values in zip(*self.thetas, strict=True)]
+
+    def _by_draw(self, shares: Floats) -> tuple[Floats, Floats]:
+        """Objective and gradient by the shares under each scenario, shapes (scenarios,) and (scenarios, domains)."""
+        units, scale = (self.amounts(shares) / self.fit.scale)[None], self.budget / self.costs / self.fit.scale
+        laws = [law.law for law in self.fit.laws]
+        losses = np.stack([law.predict(t, units)[:, 0] for law, t in zip(laws, self._stacked, strict=True)], axis=1)
+        slopes = np.stack([law.gradient(t, units)[:, 0] for law, t in zip(laws, self._stacked, strict=True)], axis=1)
+        values, factors = (losses / self.reference) @ self.weights, self.weights / self.reference
+        if self.objective == "geometric_mean":
+            values = np.exp(np.log(losses / self.reference) @ self.weights)
+            factors = values[:, None] * self.weights / losses
+        return values, np.einsum("sl,sld->sd", factors, slopes) * scale
+
+    def _bends_by_draw(self, shares: Floats) -> Floats:
+        """Hessians of the objective by the shares, among mixtures, under each scenario."""
+        units, scale = self.amounts(shares) / self.fit.scale, self.budget / self.costs / self.fit.scale
+        found = [law.law.curvature(t, units) for law, t in zip(self.fit.laws, self._stacked, strict=True)]
+        losses, slopes, bends = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        if self.objective == "geometric_mean":
+            value = np.exp(np.log(losses / self.reference) @ self.weights)
+            slope = np.einsum("sl,sld->sd", self.weights / losses, slopes)
+            bend = np.einsum("sl,slde->sde", self.weights / losses, bends)
+            bend -= np.einsum("sl,sld,sle->sde", self.weights / losses**2, slopes, slopes)
+            whole = value[:, None, None] * (bend + slope[:, :, None] * slope[:, None, :])
+        else:
+            whole = np.einsum("sl,slde->sde", self.weights / self.reference, bends)
+        return np.asarray(whole * np.outer(scale, scale))
+
     def _curvatures(self, shares: Floats, scenario: int) -> tuple[Floats, Floats]:
         """Gradients and Hessians of the losses, shapes (losses, domains) and (losses, domains, domains)."""
         units, scale = self.amounts(shares) / self.fit.scale, self.budget / self.costs / self.fit.scale
@@ -226,14 +309,21 @@ class Problem:
         slopes, bends = (np.array(part) for part in zip(*found, strict=True))
         return slopes * scale, bends * np.outer(scale, scale)
 
-    def by_scenario(self, shares: Floats) -> Floats:
-        """The weighted mean of the relative losses under each scenario."""
-        return np.array([self.weights @ self.relative(shares, scenario) for scenario in range(len(self.thetas))])
-
     def value(self, shares: Floats) -> float:
         """The objective of a mixture; 1 is the reference."""
         values, _, most = self.pieces(shares)
         return tail_mean(values, most) + self.penalty(shares)[0]
+
+
+def decided_by(settings: ProblemSettings) -> str:
+    """How an objective is decided: over draws, or by the fit alone, as problems of before there was a choice.
+
+    The largest loss and the worst draws are what they are: neither is a mean that could be taken over draws.
+    """
+    objective = settings["objective"]
+    if objective["minimize"] in ("worst_case", "robust"):
+        return BEST_GUESS
+    return objective.get("decide", BEST_GUESS)
 
 
 def tail_mean(values: Floats, most: float) -> float:

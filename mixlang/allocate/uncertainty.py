@@ -7,11 +7,15 @@ from numpy.typing import NDArray
 
 from mixlang.allocate.descent import descend
 from mixlang.allocate.problem import Problem
-from mixlang.documents import Intervals
+from mixlang.documents import Decision, Gain, Intervals
 
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9
+
+_LASTS = (0.5, 0.5)
+"""Mean and standard deviation of the part of an advantage, seen at one budget, that lasts to larger ones: nothing is known
+about it, and it may turn round."""
 
 _TIE = 1e-7
 """Objectives this close are a draw, which counts as half a win."""
@@ -23,7 +27,9 @@ def central_interval(values: Floats, level: float = LEVEL) -> list[float]:
     return [float(value) for value in np.quantile(values, [tail, 1 - tail])]
 
 
-def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> Intervals:
+def intervals(
+    problem: Problem, shares: Floats, rivals: dict[str, Floats], decision: Decision | None = None
+) -> Intervals:
     """What bootstrap draws say about an allocation.
 
     Args:
@@ -41,28 +47,12 @@ def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> In
     fit = problem.fit
     if not fit.draws:
         return {}
-    worlds = [problem.under(draw) for draw in range(fit.draws)]
+    held = problem if decision is None else problem.pulled(decision["pull"])
+    worlds = [held.under(draw) for draw in range(fit.draws)]
     optima = np.array([descend(world, shares) for world in worlds])
     low, high = fit.interval(problem.amounts(shares), LEVEL)
-    base = problem if problem.objective != "robust" else _plain(problem)
-    ours = np.array([world.value(shares) for world in worlds])
-    theirs = np.array([world.value(optimum) for world, optimum in zip(worlds, optima, strict=True)])
-    gains = {}
-    for name, rival in rivals.items():
-        values = np.array([world.value(rival) for world in worlds])
-        apparent = 1 - base.value(shares) / base.value(rival)
-        seeming = [
-            (1 - own / value) - (1 - base.value(optimum) / base.value(rival))
-            for own, value, optimum in zip(theirs, values, optima, strict=True)
-        ]
-        # Where the fit knows nothing of a draw's optimum its law may give any number; it counts as losing everything.
-        optimism = float(np.mean(np.clip(seeming, -1.0, 1.0)))
-        gains[name] = {
-            "apparent": float(apparent),
-            "interval": central_interval(1 - ours / values),
-            "probability": float(np.mean(ours < values - _TIE) + 0.5 * np.mean(np.abs(ours - values) <= _TIE)),
-            "corrected": float(apparent - optimism),
-        }
+    ours = problem.objectives(shares)
+    gains = {name: _gain(problem, shares, ours, optima, rival) for name, rival in rivals.items()}
     return {
         "level": LEVEL,
         "draws": fit.draws,
@@ -72,10 +62,32 @@ def intervals(problem: Problem, shares: Floats, rivals: dict[str, Floats]) -> In
     }
 
 
-def _plain(problem: Problem) -> Problem:
-    """A robust problem's weighted loss under the fit itself."""
-    from dataclasses import replace
+def _gain(problem: Problem, shares: Floats, ours: Floats, optima: Floats, rival: Floats) -> Gain:
+    """The gain over one rival, with what the draws and the laws' own error leave open."""
+    base = problem if problem.expected else problem.as_fitted()
+    theirs = problem.objectives(rival)
+    apparent = 1 - _plain(base, shares) / _plain(base, rival)
+    seeming = []
+    for draw, optimum in enumerate(optima):
+        values = problem.objectives(optimum)[draw]
+        seeming.append((1 - values / theirs[draw]) - (1 - _plain(base, optimum) / _plain(base, rival)))
+    # Where the fit knows nothing of a draw's optimum its law may give any number; it counts as losing everything.
+    optimism = float(np.mean(np.clip(seeming, -1.0, 1.0)))
+    drawn = 1 - ours / theirs
+    random = np.random.default_rng(0).standard_normal((2, len(drawn)))
+    drawn = drawn + problem.own_error(shares, rival) * random[0]
+    if problem.transient:
+        lasting = _LASTS[0] + _LASTS[1] * random[1]
+        drawn, apparent, optimism = drawn * lasting, apparent * _LASTS[0], optimism * _LASTS[0]
+    even = np.abs(ours - theirs) <= _TIE
+    return {
+        "apparent": float(apparent),
+        "interval": central_interval(drawn),
+        "probability": float(np.mean((drawn > 0) & ~even) + 0.5 * np.mean(even)),
+        "corrected": float(apparent - optimism),
+    }
 
-    thetas = (tuple(law.theta for law in problem.fit.laws),)
-    plain = replace(problem, objective="weighted_loss", thetas=thetas)
-    return replace(plain, reference=plain.losses(problem.prior)[None])
+
+def _plain(problem: Problem, shares: Floats) -> float:
+    """The objective without the pull to the prior."""
+    return problem.value(shares) - problem.penalty(shares)[0]
