@@ -16,7 +16,7 @@ from mixlang.commands import registry, specs, tables
 from mixlang.commands import studies as pipeline
 from mixlang.console import print_json, say
 from mixlang.errors import MixlangError, crash, is_full
-from mixlang.names import OBJECTIVES, UNITS
+from mixlang.names import DECISIONS, EXPECTED, OBJECTIVES, UNITS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -258,7 +258,12 @@ def _fit_options(added: argparse.ArgumentParser) -> None:
     added.add_argument(
         "--where", type=arguments.texts, default={}, metavar="COLUMN=VALUE,...", help="only rows with these values"
     )
-    added.add_argument("--law", default="auto", metavar="auto|NAME", help="auto: chosen by cross-validation")
+    added.add_argument(
+        "--law",
+        default="stacked",
+        metavar="stacked|auto|NAME",
+        help="stacked: several families, weighed by cross-validation; auto: the best one",
+    )
     added.add_argument(
         "--choose", choices=["each", "all"], default="each", help="auto: a law for each loss, or one for all"
     )
@@ -285,6 +290,12 @@ def _allocate_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--fit", type=Path, required=True, metavar="FIT.json")
     added.add_argument("--budget", type=arguments.amount, metavar="N", help="default: the largest one fitted")
     added.add_argument("--objective", default="weighted_loss", metavar="NAME", help=", ".join(OBJECTIVES))
+    added.add_argument(
+        "--decide",
+        default=EXPECTED,
+        choices=DECISIONS,
+        help="over draws of the laws, or by the fitted laws alone (default: expected)",
+    )
     added.add_argument(
         "--tail", type=arguments.fraction, metavar="P", help="robust: the worst part of the draws (default: 0.2)"
     )

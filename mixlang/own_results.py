@@ -16,7 +16,7 @@ from mixlang.documents import ProblemSettings
 from mixlang.errors import InputError
 from mixlang.files import file_digest, read_json, refuse_unwritable, write_json, write_text
 from mixlang.laws.roles import Columns, owner
-from mixlang.names import Unit, meant_or_known
+from mixlang.names import EXPECTED, Unit, meant_or_known
 from mixlang.terminal import paragraph
 from mixlang.terminal import table as table_lines
 
@@ -41,7 +41,7 @@ def fit_tables(
     losses: Path,
     out: Path,
     columns: Columns,
-    law: str = "auto",
+    law: str = "stacked",
     choose: str = "each",
     draws: int = 100,
     trees: bool = False,
@@ -257,6 +257,7 @@ class Asked:
     costs: Mapping[str, float] = field(default_factory=dict)
     prior: float = 0.0
     tail: float | None = None
+    decide: str = EXPECTED
     reach: Mapping[str, float] = field(default_factory=dict)
     path: Sequence[float] = ()
 
@@ -342,6 +343,7 @@ def _settings(asked: Asked, laws: Fit) -> ProblemSettings:
             "weights": dict(asked.weights),
             "relative_to": "proportional" if asked.available else "uniform",
             "tail": _TAIL if asked.tail is None else asked.tail,
+            "decide": asked.decide,
         },
         "constraints": {
             "repetition": asked.repetition,

@@ -12,10 +12,8 @@ from worlds import NAMES, rows, table, theta_of, truth
 from mixlang.errors import InputError
 from mixlang.files import write_json
 from mixlang.laws import FAMILIES, FittedLaw, Law, LossTable, fit_laws, read_fit
-from mixlang.laws.fit import AUTO
 from mixlang.laws.levenberg import _cost
 from mixlang.laws.regression import Regression
-from mixlang.laws.shared_exponents import fit_shared
 from mixlang.spec.schema import Law as LawSection
 
 EVERY = pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
@@ -24,7 +22,7 @@ OWN = pytest.mark.parametrize("own", [1, None], ids=["own", "anonymous"])
 
 def test_the_language_names_the_same_laws():
     named = LawSection.model_fields["family"].annotation.__args__
-    assert set(named) == {"auto", *FAMILIES}
+    assert set(named) == {"stacked", "auto", *FAMILIES}
 
 
 @EVERY
@@ -129,8 +127,8 @@ def test_a_fit_recovers_the_world_and_extrapolates(fit):
     error = np.abs(fit.predict(grid) / truth(grid) - 1)
     assert (error.mean(axis=0) < 0.03).all()
     assert all(law.noise == pytest.approx(0.01, rel=0.5) for law in fit.laws)
-    assert fit["ct"].law.family.transfer != "none"
-    assert set(fit["ct"].scores) == set(AUTO)
+    assert "power" not in fit["ct"].weights
+    assert set(fit["ct"].scores) == {"stacked", *FAMILIES}
     worth = {law.name: law.law.exchange(law.theta, np.full(3, 0.3)) for law in fit.laws}
     assert worth["ct"][1] > 0.3
     assert worth["ct"][2] < 0.1
@@ -216,45 +214,6 @@ def test_a_loss_of_no_domain_is_fitted_too():
     assert fit["benchmark"].law.own is None
     assert "power" not in fit["benchmark"].scores
     np.testing.assert_allclose(fit.predict(data.amounts)[:, 0], truth(data.amounts)[:, 0], rtol=0.02)
-
-
-def test_shared_exponents_are_shared_and_recovered():
-    def losses(amounts):
-        ct, mri, pet = np.asarray(amounts, float).T / 4000
-        return np.stack(
-            [
-                0.3 * (0.05 + ct + 0.5 * mri**0.6 + 0.2 * pet**0.9) ** -0.4,
-                0.5 * (0.05 + mri + 0.3 * ct**0.8 + 0.1 * pet**0.9) ** -0.3,
-                0.4 * (0.05 + pet + 0.2 * ct**0.8 + 0.4 * mri**0.6) ** -0.35,
-            ],
-            axis=1,
-        )
-
-    fit = fit_laws(table(noise=0.001, loss=losses), "transfer_shared", draws=0)
-    exponents = {}
-    for law in fit.laws:
-        for source, g in zip(law.law.sources, law.theta[law.law.at["g"]], strict=True):
-            exponents.setdefault(NAMES[source], set()).add(round(float(g), 12))
-    assert all(len(found) == 1 for found in exponents.values())
-    assert exponents["mri"].pop() == pytest.approx(0.6, abs=0.1)
-    assert exponents["ct"].pop() == pytest.approx(0.8, abs=0.1)
-    assert fit.predict(np.full((1, 3), 1000.0)) == pytest.approx(losses(np.full((1, 3), 1000.0)), rel=0.01)
-
-
-def test_sharing_starts_from_each_loss_alone_and_may_only_cost():
-    data = table(noise=0.01)
-    regressions = [
-        Regression(
-            Law(FAMILIES["transfer_shared"], i, 3),
-            data.amounts / 4000,
-            np.log(data.losses[:, i]),
-            data.deviations(i),
-            5,
-        )
-        for i in range(3)
-    ]
-    for (_, theta), alone in zip(fit_shared(regressions), regressions, strict=True):
-        assert np.mean(alone.residuals(theta) ** 2) >= 0.9 * np.mean(alone.residuals(alone.solve()) ** 2)
 
 
 # Noise, plateau, diagnosis

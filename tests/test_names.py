@@ -38,7 +38,7 @@ def refused(tmp_path, text, *overrides):
 
 
 def test_the_lists_are_those_of_the_code_that_uses_them():
-    assert FAMILY_NAMES == ("auto", *FAMILIES) == get_args(FamilyName)
+    assert FAMILY_NAMES == ("stacked", "auto", *FAMILIES) == get_args(FamilyName)
     assert tuple(name for name, family in FAMILIES.items() if family.fixed_total) == FIXED_TOTAL
     assert set(TRACKERS) == set(LOGGER_TYPE_TO_CLASS)
     assert set(get_args(TrackerName)) == {"auto", "none", *TRACKERS}

@@ -67,6 +67,7 @@ def allocate(arguments: argparse.Namespace) -> None:
         arguments.cost or {},
         arguments.prior,
         arguments.tail,
+        arguments.decide,
         arguments.reach or {},
         arguments.path or (),
     )

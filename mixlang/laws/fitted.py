@@ -45,25 +45,28 @@ class Unknown:
 _TAILS = (0.9, 2.0)
 
 _TRANSIENT = 3.0
-"""How much worse an extrapolation is where mixtures were seen at one budget: what looks like a lasting advantage of one may
-be that its runs had just left their plateau."""
+"""Error for each unit of log budget, in errors on new mixtures, where mixtures were seen at one budget: what looks like a
+lasting advantage of one may be that its runs had just left their plateau."""
 
 
 def unknown_of(held: HeldOut, law: FittedLaw, amounts: Floats, ladder: float) -> Unknown:
     """What rows left out say of a law's error.
 
     The largest budgets are one extrapolation, whose error is mostly common to its rows: a small one may be luck. For each
-    unit of log budget the law is therefore taken to err by no less than on new mixtures, noise included.
+    unit of log budget the law is therefore taken to err by no less than it is unsure of within the budgets fitted.
 
     Args:
         amounts: of the rows fitted, shape (rows, domains).
         ladder: the largest budget over the smallest at which mixtures were seen.
     """
     noise = 0.0 if math.isnan(law.noise) else law.noise
-    known = noise**2 + float(np.median(law.unsure(amounts) ** 2))
+    unsure = float(np.median(law.unsure(amounts) ** 2))
+    known = noise**2 + unsure
     of_mixtures = held.errors[held.of_mixtures]
     mixture = math.sqrt(max(0.0, float(np.mean(of_mixtures**2)) - known))
-    budget = math.sqrt(float(np.mean(of_mixtures**2))) * (1.0 if ladder > 1 + 1e-6 else _TRANSIENT)
+    budget = math.sqrt(unsure + mixture**2)
+    if ladder <= 1 + 1e-6:
+        budget = _TRANSIENT * math.sqrt(float(np.mean(of_mixtures**2)))
     if not held.of_mixtures.all() and held.beyond > 0:
         excess = max(0.0, float(np.mean(held.errors[~held.of_mixtures] ** 2)) - known - mixture**2)
         budget = max(budget, math.sqrt(excess) / held.beyond)

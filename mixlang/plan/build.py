@@ -16,6 +16,7 @@ from typing import Any
 from mixlang.documents import EvaluationSettings, RunRow, TaskSettings, Training, Volume
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
+from mixlang.names import BEST_GUESS
 from mixlang.plan.data_manifest import DataManifest, VolumeRecord
 from mixlang.plan.design import probe_points
 from mixlang.plan.split import order_key, split_subjects
@@ -306,6 +307,8 @@ def training_of(spec: Spec) -> Training:
 def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
     objective = spec.objective.model_dump(mode="json")
     objective["weights"] = {name: spec.objective.weight(name) for name in spec.domains} | spec.objective.of_tasks
+    if objective["decide"] == BEST_GUESS:  # which is what settings of before there was a choice mean
+        del objective["decide"]
     constraints = spec.constraints.model_dump(mode="json")
     constraints["prior"] = constraints["prior"]["kl"]
     if constraints["repetition"] == "unlimited":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from mixlang.names import (
     ALLOCATED,
+    AUTO,
     BASELINES,
     FIXED_TOTAL,
     OWN_ENCODERS,
@@ -121,11 +122,11 @@ def _known_tasks(spec: Spec, findings: _Findings) -> None:
 
 def _ignored(spec: Spec, findings: _Findings) -> None:
     """Keys that are given and that another key makes meaningless."""
-    cosine, named = spec.train.schedule == "cosine", spec.law.family != "auto"
+    cosine, named = spec.train.schedule == "cosine", spec.law.family != AUTO
     bare = not any(task.modes for task in spec.tasks.values())
     wasted: list[tuple[bool, Path_, str]] = [
         (cosine, ("train", "decay_fraction"), "schedule cosine, which decays from the warmup on"),
-        (named, ("law", "choose"), f"the one law '{spec.law.family}'"),
+        (named, ("law", "choose"), f"the law '{spec.law.family}'"),
         (not spec.verify.grid.count, ("verify", "grid", "seeds"), "a grid of no mixtures"),
         (not spec.design.mixtures.count, ("design", "mixtures", "budgets"), "a design of no mixtures"),
         *(
@@ -312,7 +313,7 @@ def _shares(spec: Spec, findings: _Findings) -> None:
 def _law(spec: Spec, findings: _Findings) -> None:
     if spec.law.family in FIXED_TOTAL and len({domain.cost for domain in spec.domains.values()}) > 1:
         message = f"the law '{spec.law.family}' can only be solved where all costs are equal"
-        findings.error("MX0221", ("law", "family"), message, "use a law of amounts, such as transfer, or auto")
+        findings.error("MX0221", ("law", "family"), message, "use a law of amounts, such as transfer, or stacked")
 
 
 def _draws(spec: Spec, findings: _Findings) -> None:

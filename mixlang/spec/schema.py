@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from mixlang.names import BASELINES, OWN_ENCODERS, Baseline, FamilyName, ObjectiveName, PublishedAt, TrackerName
+from mixlang.names import (
+    BASELINES,
+    OWN_ENCODERS,
+    Baseline,
+    DecideName,
+    FamilyName,
+    ObjectiveName,
+    PublishedAt,
+    TrackerName,
+)
 from mixlang.spec.quantities import Amount, Bytes, WallTime
 
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
@@ -402,7 +411,12 @@ class Design(Section):
 class Law(Section):
     """Which scaling law is fitted (docs/laws.md)."""
 
-    family: FamilyName = _key("auto", "auto: the family with the smallest cross-validated error.", "transfer")
+    family: FamilyName = _key(
+        "stacked",
+        "stacked: several families for each loss, weighed by what they predict of runs left out; auto: the one with the "
+        "smallest cross-validated error; or the name of one.",
+        "transfer",
+    )
     choose: Literal["each", "all"] = _key(
         "each", "With auto: a family for each evaluated domain, or the best one for all of them.", "all"
     )
@@ -417,6 +431,13 @@ class Objective(Section):
         "Of the relative losses: weighted mean, weighted geometric mean, the largest, or (robust) the mean of the "
         "weighted loss over the worst part of the bootstrap draws of the laws.",
         "worst_case",
+    )
+    decide: DecideName = _key(
+        "expected",
+        "expected: the objective is its mean over draws of the laws, and of the mixtures within one standard error of the "
+        "best the one nearest to the prior mixture is taken; best_guess: the optimum of the fitted laws. Of worst_case and "
+        "robust there is only the optimum.",
+        "best_guess",
     )
     tail: float = _key(0.2, "robust only: the fraction of draws that is the worst part.", 0.2, "fraction", gt=0, le=1)
     weights: dict[str, Weight | dict[Name, Weight]] = _key(
