@@ -283,6 +283,14 @@ def _predict_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--ignore", type=arguments.names, default=[], metavar="A,B", help="columns to leave out")
     added.add_argument("--shares", choices=UNITS, help="what shares are written as (default: as fitted)")
     added.add_argument("--at", type=arguments.amount, metavar="N", help="one budget for all rows")
+    added.add_argument(
+        "--intervals",
+        type=arguments.fraction,
+        nargs="?",
+        const=0.9,
+        metavar="LEVEL",
+        help="also the ends of intervals for the losses of new runs (default level: 0.9)",
+    )
     added.add_argument("--out", type=Path, metavar="CSV", help="default: standard output")
 
 

@@ -19,9 +19,14 @@ from mixlang.laws.roles import Columns, owner
 from mixlang.names import EXPECTED, Unit, meant_or_known
 from mixlang.terminal import paragraph
 from mixlang.terminal import table as table_lines
+from mixlang.words import decision_in_words
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mixlang.laws import Fit
+
+    Floats = NDArray[np.float64]
 
 Source = dict[str, Any]
 """How the tables of a fit were read, as the fit keeps it."""
@@ -121,6 +126,7 @@ def predict_table(
     ignored: Sequence[str] = (),
     seed: str | None = None,
     unit: Unit | None = None,
+    intervals: float | None = None,
 ) -> None:
     """Predict the losses of a table of mixtures, as CSV: the key first, then a column a loss (or score, as fitted).
 
@@ -128,18 +134,23 @@ def predict_table(
         key, budget, seed, unit: of the columns; as the laws were fitted with, if left out. Predictions do not use the seed.
         ignored: columns to leave out, beside those that the fit left out. A column that is named must be there.
         at: one budget for all rows, instead of a column.
+        intervals: also the ends of intervals of this level, in which the loss of a new run is expected: after each
+            loss its columns `_low` and `_high`.
 
     Raises:
         InputError: a table that cannot be trusted, or a budget that the laws cannot speak of.
     """
     from mixlang.laws import read_fit
     from mixlang.laws.csv_tables import read_mixtures
+    from mixlang.laws.quality import far_in_words
 
     if out is not None:
         refuse_unwritable(out, fit, mixtures)
     if at is not None and not at > 0:
         raise InputError(f"--at: a budget is above 0, not {at:g}")
     laws, source = read_fit(fit), _source(fit)
+    if intervals and not laws.draws:
+        raise InputError("--intervals: these laws were fitted without draws", "Fit them with --draws 100.")
     key, unit = key or source.get("key") or "index", unit or source.get("unit") or "fractions"
     if unit == "amounts" and at is not None:
         raise InputError("--at: amounts have their own budget, the sum of each row", "Give shares, or leave --at out.")
@@ -167,17 +178,31 @@ def predict_table(
         )
     meant_by = [owner(name, laws.domains) for name in found.domains]
     order = [meant_by.index(name) for name in laws.domains]
-    losses = laws.predict(found.amounts[:, order])
+    amounts = found.amounts[:, order]
+    far = far_in_words(laws, amounts)
+    if far:
+        say(f"note: {far}")
+    losses = laws.predict(amounts)
     predicted = np.stack([law.given(losses[:, at]) for at, law in enumerate(laws.laws)], axis=1)
+    heads = list(laws.names)
+    if intervals:
+        ends = np.sort(_given(laws, laws.prediction_interval(amounts, intervals)), axis=0)
+        predicted = np.stack([predicted, *ends], axis=2).reshape(len(predicted), -1)
+        heads = [f"{name}{which}" for name in laws.names for which in ("", "_low", "_high")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([key, *laws.names])
+    writer.writerow([key, *heads])
     writer.writerows([label, *map(repr, row)] for label, row in zip(found.sheet.keys, predicted.tolist(), strict=True))
     if out is None:
         print(text.getvalue(), end="")
         return
     write_text(out, text.getvalue())
     say(f"wrote {out}: {len(predicted)} rows, {len(laws.names)} losses")
+
+
+def _given(laws: Fit, ends: tuple[Floats, Floats]) -> Floats:
+    """Ends of intervals in the terms of the table fitted, shape (2, rows, losses); of a score the lower is the higher."""
+    return np.stack([np.stack([law.given(end[:, at]) for at, law in enumerate(laws.laws)], axis=1) for end in ends])
 
 
 def _where_there(mixtures: Path, key: str, source: Source) -> dict[str, str]:
@@ -274,6 +299,7 @@ def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> Answer:
     """
     from mixlang.allocate import answer, over_budgets, smallest_budget
     from mixlang.laws import read_fit
+    from mixlang.laws.quality import doubts_of
 
     if out is not None:
         refuse_unwritable(out, *filter(None, (fit, asked.available)))
@@ -291,7 +317,7 @@ def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> Answer:
         document["scores"] = scores
     if asked.path:
         document["path"] = over_budgets(laws, settings, asked.path)
-    document["notes"] = list(laws.notes)
+    document["notes"] = [*laws.notes, *doubts_of(laws)]
     low, high = laws.budgets
     if asked.reach and document["budget"] <= 1.01e-3 * low:
         document["notes"].append(
@@ -375,6 +401,9 @@ def show_allocation(document: Answer) -> None:
 
     sure = document["intervals"]
     names = list(document["shares"])
+    says = decision_in_words(document, "uniform" if document["relative_to"] == "uniform" else "proportional")
+    if says:
+        print("\n".join(paragraph(says)))
     print(f"budget {document['budget']:g}: objective {document['objective']:.5f} (1 is {document['relative_to']})")
     rows = []
     for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mixlang.documents import Change, Finding, Measure
+from mixlang.documents import Change, Finding, Measure, Solved
 
 
 def signed(part: float) -> str:
@@ -62,6 +62,27 @@ def heading(budget: float, unit: str, verdict: Sequence[Finding]) -> str:
 def gain_in_words(verdict: Sequence[Finding]) -> list[str]:
     """What the verdict says and advises where no gain is shown; empty where one is, or nothing was measured."""
     return [finding["says"] for finding in verdict if finding["about"] == "gain"]
+
+
+def decision_in_words(target: Solved, prior: str) -> str:
+    """Which of the mixtures that cannot be told from the best was taken; empty where the best itself was.
+
+    Args:
+        prior: what the mixture to stay near is: proportional or uniform.
+    """
+    decision = target.get("decision")
+    if decision is None or decision["moved"] < 0.005:
+        return ""
+    worse, error = f"{100 * decision['worse']:.2g} %", f"{100 * decision['error']:.2g} %"
+    if decision["is_prior"]:
+        return (
+            f"Nothing to be gained is seen: the best mixture under the laws is expected to be {worse} better than {prior} "
+            f"sampling, within one standard error ({error}), so {prior} sampling is taken, as far as the constraints allow."
+        )
+    return (
+        f"Of the mixtures within one standard error ({error}) of the best, the one nearest to {prior} sampling is taken. The "
+        f"best itself, expected to be {worse} better, is {listed(decision['best'])}."
+    )
 
 
 CHANGES = (

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from html import escape
 
 from mixlang.documents import Change, RunRow, Solved
+from mixlang.laws.quality import doubts_of
 from mixlang.report.results import Results
 from mixlang.verify.measured import PUBLISHED, alike, broken, shares_trained, subjects
 from mixlang.verify.verdict import finding
-from mixlang.words import certainty, fitted_to, gain_in_words, heading, listed, signed
+from mixlang.words import certainty, decision_in_words, fitted_to, gain_in_words, heading, listed, signed
 
 _TOLD = ("proportional", "uniform")
 """Rivals that the head of the report tells of; the section on verification has the others."""
@@ -24,10 +25,16 @@ def answer_section(results: Results) -> list[str]:
     mixture = ", ".join(f"{escape(name)} <b>{target['shares'][name]:.1%}</b>" for name in results.domains)
     nothing = gain_in_words(verdict)
     says = heading(target["budget"], "samples", verdict)
+    decided = decision_in_words(target, "proportional" if results.problem["available"] else "uniform")
+    doubted = doubts_of(results.laws)
+    shown = any((says["about"], says["finding"]) == ("rival", "better") for says in verdict)
+    candidate = "" if shown else "A candidate: "
     text = [
         "<h2>Answer</h2>",
+        *(f'<p class="lead"><b>{candidate}{escape(says)}</b></p>' for says in doubted),
         *(f'<p class="lead"><b>{escape(says)}</b></p>' for says in nothing),
         f'<p class="lead">{says[0].upper()}{says[1:]}: {mixture}. {_predicted(target, results.runs)}</p>',
+        *([f'<p class="lead">{escape(decided)}</p>'] if decided else []),
         *_measured(results),
     ]
     held = [*target.get("binding", []), *(target.get("dropped") or {}).get("says", [])]

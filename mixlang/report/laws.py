@@ -6,8 +6,17 @@ from html import escape
 
 import numpy as np
 
+from mixlang.laws import FittedLaw
+from mixlang.laws.quality import doubts_of
 from mixlang.report.html import number, soft, table
 from mixlang.report.results import Results
+
+
+def _skill(law: FittedLaw) -> str:
+    if law.skill is None:
+        return ""
+    most = "" if law.skill["ceiling"] is None else f", at most {law.skill['ceiling']:.2f}"
+    return f"{law.skill['r2']:.2f} ({law.skill['low']:.2f} to {law.skill['high']:.2f}{most})"
 
 
 def laws_section(results: Results) -> list[str]:
@@ -19,6 +28,7 @@ def laws_section(results: Results) -> list[str]:
             law.called,
             f"{law.error:.1%}",
             number(None if np.isnan(law.noise) else law.noise, ".1%"),
+            _skill(law),
             f"{law.used}",
             f"{law.dropped}",
         ]
@@ -30,13 +40,18 @@ def laws_section(results: Results) -> list[str]:
         soft(
             f"Fitted to the {len(results.runs)} probe runs, of {budgets} samples; the held-out runs are not among them."
         ),
-        table(["domain", "law", "fit error", "noise between seeds", "probe runs used", "set aside"], rows),
+        table(
+            ["domain", "law", "fit error", "noise between seeds", "skill (R^2)", "probe runs used", "set aside"], rows
+        ),
+        *(f'<p class="lead"><b>{escape(says[0].upper() + says[1:])}</b></p>' for says in doubts_of(results.laws)),
     ]
     parts.append(
         soft(
             "Fit error: of the losses of the runs used. Runs are set aside for a domain when the run had learned no "
             "more than the mean intensity, and those of runs on other domains alone where mixtures are "
-            "predicted better without them; the notes say how many."
+            "predicted better without them; the notes say how many. Skill: 1 is a law that predicts each mixture left out "
+            "exactly, 0 one that does no better than the mean over the other mixtures of the same budget; with its 90 % "
+            "interval, and the most that noise between seeds leaves for any law."
         )
     )
     families = sorted({family for law in laws for family in law.scores})
@@ -47,8 +62,9 @@ def laws_section(results: Results) -> list[str]:
         parts.append(table(["cross-validated error on probe runs", *(law.name for law in laws)], scores))
         parts.append(
             soft(
-                "The mean of two errors: each mixture left out in turn, and the largest budget left out whole. The law with "
-                "the smallest is used; of those within 2 % of it, the one that docs/laws.md lists first."
+                "The mean of two errors: each mixture left out in turn, and the largest budget left out whole. Stacked laws are "
+                "weighted sums of families, with the weights that predict these runs best, in level and in the differences "
+                "between mixtures of one budget (docs/laws.md)."
             )
         )
     notes = "".join(f"<li>{escape(item)}</li>" for item in results.laws.notes)

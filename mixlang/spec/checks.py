@@ -261,6 +261,15 @@ def _design(spec: Spec, findings: _Findings) -> None:
                 f"{show_amount(amount)} is not a probe budget",
                 f"the probe budgets are {shown}",
             )
+    if design.mixtures.count and len(set(mixed_at)) == 1 and spec.budgets.target > 1.05 * mixed_at[0]:
+        message = (
+            f"mixtures are probed at one budget only, {show_amount(mixed_at[0])}: nothing will say whether the advantage of one "
+            f"lasts to the target of {show_amount(spec.budgets.target)}"
+        )
+        path = ("design", "mixtures", "budgets")
+        if path not in findings.marked.keys:
+            path = ("budgets", "probe")
+        findings.warn("MX0251", path, message, "give design.mixtures.budgets two or more probe budgets", key=True)
     if len(set(probe)) < 4:
         message = f"{len(set(probe))} probe budgets cannot identify a power law with a floor; at least 4 are needed"
         findings.error("MX0213", ("budgets", "probe"), message, "add budgets, each about 1.5 to 2 times the one before")

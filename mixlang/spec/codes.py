@@ -262,6 +262,15 @@ CODES: dict[str, Code] = {
         "weights: {domains: 1, tasks: {liver: 1}}}",
         warning=True,
     ),
+    "MX0251": Code(
+        "mixtures at one budget",
+        "Mixtures probed at one budget cannot show whether the advantage of one lasts: a domain that has just left its plateau "
+        "makes the mixtures that are rich in it look better than they stay. Probe them on a ladder of budgets; runs that differ "
+        "in budget alone share their beginnings.",
+        "name: demo",
+        "name: demo\ndesign: {mixtures: {count: 12, budgets: [24576]}}",
+        warning=True,
+    ),
     "MX0301": Code("an undefined variable", "A `${variable}` of a path has no value on this machine.", _CT,
                    "{modality: ct, source: {manifest: '${data_root}/ct.csv'}}"),
     "MX0302": Code("data that are not there", "A source names no file of this machine.", _CT,

@@ -31,6 +31,7 @@ from mixlang.study.compile import reuse_of
 from mixlang.study.known import known_scores, trained_keys
 from mixlang.study.reuse import reused
 from mixlang.study.workspace import Study, Workspace
+from mixlang.words import decision_in_words, signed
 
 if TYPE_CHECKING:
     from runners.execute.batch import Batch
@@ -270,6 +271,7 @@ def _begin_training(context: Context, compiled: Plan) -> None:
 def fit(context: Context) -> None:
     """Laws from the table of runs."""
     from mixlang.laws import LossTable, fit_laws
+    from mixlang.laws.quality import doubts_of, skill_in_words
 
     runs, settings = context.read("runs.json"), context.read("settings/fit.json")
     table = LossTable.of(runs["domains"], runs["runs"])
@@ -287,8 +289,9 @@ def fit(context: Context) -> None:
     context.write("fit.json", laws.document())
     for law in laws.laws:
         noise = "unknown" if np.isnan(law.noise) else f"{law.noise:.1%}"
-        say(f"  fit: {law.name}: {law.called}, error {law.error:.1%}, seed noise {noise}")
-    for note in laws.notes:
+        seen = "" if law.skill is None else f", {skill_in_words(law).partition(': ')[2]}"
+        say(f"  fit: {law.name}: {law.called}, error {law.error:.1%}, seed noise {noise}{seen}")
+    for note in [*laws.notes, *doubts_of(laws)]:
         say(f"  fit: note: {note}")
 
 
@@ -327,7 +330,14 @@ def allocate(context: Context) -> None:
     context.write("allocation.json", document)
     shown = ", ".join(f"{name} {share:.1%}" for name, share in target["shares"].items())
     gain = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
-    say(f"  allocate: {shown}; predicted {gain:.1%} below proportional; gap {target['certificate']['gap']:.1e}")
+    sure = (target.get("intervals") or {}).get("gains", {}).get("proportional")
+    ends = "" if sure is None else f" (90 % interval {signed(-sure['interval'][1])} to {signed(-sure['interval'][0])})"
+    says = decision_in_words(target, "proportional" if settings["available"] else "uniform")
+    if says:
+        say(f"  allocate: {says}")
+    say(
+        f"  allocate: {shown}; predicted {signed(-gain)} from proportional{ends}; gap {target['certificate']['gap']:.1e}"
+    )
 
 
 def verify(context: Context) -> None:
