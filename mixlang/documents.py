@@ -134,6 +134,7 @@ class ConstraintSettings(TypedDict):
     share: dict[str, Any]
     group: NotRequired[dict[str, Any]]
     prior: float
+    worse: NotRequired[float]
 
 
 class ProblemSettings(TypedDict):

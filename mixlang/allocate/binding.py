@@ -23,6 +23,11 @@ def _sentence(item: Active, solved: Solved, settings: ProblemSettings) -> str:
     name, why, share = item["domain"], item["why"], item["share"]
     change = item["price"] / solved["objective"]
     a_point = percent(_POINT * change)
+    if item["side"] == "worse":
+        return (
+            f"the loss on {name} is held at {share:.2g} above that of proportional sampling, as constraints.worse allows; one "
+            f"percent more would lower the predicted objective by about {a_point}."
+        )
     if item["side"] == "min":
         held = f"{name} is held up at {share:.2%} by its {why}"
         return f"{held}; one point less would lower the predicted objective by about {a_point}."

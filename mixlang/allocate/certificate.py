@@ -33,9 +33,15 @@ def certify(problem: Problem, shares: Floats) -> Proof:
     penalty, pull = problem.penalty(shares)
     residual, weights, prices = optimality(problem, shares)
     slope = weights @ slopes + pull
+    slack = 0.0
+    if problem.limited:
+        # Lagrange: below the objective wherever the limits are kept, for any prices that are not negative.
+        over, steep = problem.excess(shares)
+        firm = np.array([prices.get(("worse", problem.fit.names[index]), 0.0) for index in problem.limited])
+        slope, slack = slope + firm @ steep, max(0.0, float(-firm @ over))
     best = cheapest(slope, problem.lower, problem.upper, problem.groups)
     shortfall = max(0.0, problem.value(shares) - penalty - float(weights @ values))
-    gap = float("inf") if best is None else max(0.0, float(slope @ (shares - best))) + shortfall
+    gap = float("inf") if best is None else max(0.0, float(slope @ (shares - best))) + shortfall + slack
     active = []
     for (side, name), price in prices.items():
         bound, reason = _bound(problem, side, name)
@@ -100,14 +106,20 @@ def _inequalities(problem: Problem, shares: Floats) -> tuple[list[tuple[str, str
     identity, members = np.eye(len(shares)), [group.members for group in problem.groups]
     names = [(side, name) for side in ("min", "max") for name in problem.domains]
     names += [(side, f"group {group.name}") for side in ("min", "max") for group in problem.groups]
+    names += [("worse", problem.fit.names[index]) for index in problem.limited]
     normals = [*(-identity), *identity, *(-row for row in members), *members]
     slacks = [*(shares - problem.lower), *(problem.upper - shares)]
     slacks += [group.members @ shares - group.lower for group in problem.groups]
     slacks += [group.upper - group.members @ shares for group in problem.groups]
+    if problem.limited:
+        over, steep = problem.excess(shares)
+        normals, slacks = [*normals, *steep], [*slacks, *(-over)]
     return names, np.array(normals), np.maximum(0.0, np.array(slacks))
 
 
 def _bound(problem: Problem, side: str, name: str) -> tuple[float, str]:
+    if side == "worse":
+        return float(problem.worse or 0.0), "limit on how much worse its loss may be"
     if name.startswith("group "):
         group = next(item for item in problem.groups if f"group {item.name}" == name)
         return (group.lower if side == "min" else group.upper), f"group {side}imum"

@@ -34,6 +34,16 @@ def descend(problem: Problem, start: Floats) -> Floats:
             {"type": "ineq", "fun": lambda x, a=row, b=group.upper: b - a @ x, "jac": lambda x, a=row: -a},
         ]
 
+    if problem.limited:
+        wide = ((0, 0), (0, extra))
+        constraints.append(
+            {
+                "type": "ineq",
+                "fun": lambda point: -problem.excess(point[:count])[0],
+                "jac": lambda point: -np.pad(problem.excess(point[:count])[1], wide),
+            }
+        )
+
     def objective(point: Floats) -> tuple[float, Floats]:
         shares = point[:count]
         penalty, pull = problem.penalty(shares)
@@ -67,4 +77,17 @@ def descend(problem: Problem, start: Floats) -> Floats:
         options={"ftol": 1e-10, "maxiter": 300},
     )
     shares = np.clip(found.x[:count], problem.lower, problem.upper)
+    if problem.limited:
+        return kept(shares, problem)
     return shares if problem.value(shares) < problem.value(start) else start
+
+
+def kept(shares: Floats, problem: Problem) -> Floats:
+    """Shares that exceed a limit on losses by a rounding error, mixed with the prior mixture until none is exceeded.
+
+    Losses are convex in the shares and at the prior mixture every limit has room, so a little of it is enough.
+    """
+    over = problem.excess(shares)[0]
+    worst = max(0.0, float(over.max(initial=0.0)))
+    part = worst / (worst + float(problem.worse or 0.0)) if worst else 0.0
+    return (1 - part) * shares + part * problem.prior

@@ -21,6 +21,8 @@ def polished(shares: Floats, problem: Problem) -> Floats:
     An interior-point solver stops at a gap of about 1e-10, which for a flat optimum leaves shares off by 1e-5. A step is
     taken only if it lowers the residual of the conditions.
     """
+    if problem.limited:  # the steps know bounds on shares alone
+        return shares
     residual, weights, _ = optimality(problem, shares)
     for _ in range(8):
         if residual < _ENOUGH:

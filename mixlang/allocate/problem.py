@@ -45,6 +45,7 @@ class Problem:
         objective: one of OBJECTIVES; tail: for `robust`, the worst fraction of scenarios that is averaged.
         prior, pull: a mixture to stay near, and the weight of KL(shares || prior).
         expected: whether the objective is its mean over the scenarios, which are then draws.
+        worse: by how much the loss on a domain may be above that of the prior mixture, in expectation; None for no limit.
     """
 
     fit: Fit
@@ -62,6 +63,7 @@ class Problem:
     prior: Floats
     pull: float
     expected: bool = False
+    worse: float | None = None
 
     @property
     def domains(self) -> list[str]:
@@ -120,6 +122,7 @@ class Problem:
             prior,
             float(settings["constraints"]["prior"]),
             expected,
+            settings["constraints"].get("worse"),
         )
         return replace(problem, reference=problem.references(objective["relative_to"]))
 
@@ -153,6 +156,31 @@ class Problem:
         if self.objective == "geometric_mean":
             return np.asarray(np.exp(np.log(relative) @ self.weights))
         return np.asarray(relative @ self.weights)
+
+    @cached_property
+    def limited(self) -> list[int]:
+        """The losses that `worse` limits: those of domains."""
+        return [] if self.worse is None else [i for i, law in enumerate(self.fit.laws) if law.law.own is not None]
+
+    @cached_property
+    def _at_prior(self) -> Floats:
+        """The losses of the prior mixture under each scenario, shape (scenarios, losses)."""
+        return np.array([self.losses(self.prior, scenario) for scenario in range(len(self.thetas))])
+
+    def excess(self, shares: Floats) -> tuple[Floats, Floats]:
+        """By how much limited losses are above what they may be, in parts of the prior's; never positive where kept.
+
+        Returns:
+            Values and gradients by the shares, shapes (limited,) and (limited, domains); convex.
+        """
+        values, slopes = [], []
+        scale = self.budget / self.costs / self.fit.scale
+        units = (self.amounts(shares) / self.fit.scale)[None]
+        for index in self.limited:
+            law, thetas, base = self.fit.laws[index].law, self._stacked[index], self._at_prior[:, index]
+            values.append(float(np.mean(law.predict(thetas, units)[:, 0] / base)) - 1 - float(self.worse or 0.0))
+            slopes.append(np.mean(law.gradient(thetas, units)[:, 0] / base[:, None], axis=0) * scale)
+        return np.array(values), np.array(slopes).reshape(len(values), len(shares))
 
     def own_error(self, shares: Floats, other: Floats) -> float:
         """Standard deviation of the difference between two mixtures' objectives that no draw knows of: the laws' own

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixlang.allocate.certificate import certify
 from mixlang.allocate.cones import Cones
 from mixlang.allocate.decide import decide
-from mixlang.allocate.descent import descend
+from mixlang.allocate.descent import descend, kept
 from mixlang.allocate.polish import polished, repaired
 from mixlang.allocate.problem import Problem
 from mixlang.documents import Certificate, Decision, Solution
@@ -145,7 +145,7 @@ def _proven(problem: Problem, shares: Floats, solver: str) -> Allocation:
     Raises:
         SolveError: the laws are not convex, so that nothing can be proven.
     """
-    raw = repaired(shares, problem)
+    raw = kept(repaired(shares, problem), problem) if problem.limited else repaired(shares, problem)
     proofs = [(certify(problem, candidate), candidate) for candidate in (raw, polished(raw, problem))]
     certificate, found = min(proofs, key=lambda pair: pair[0]["gap"])
     failed = [condition for condition, held in certificate["convex"].items() if not held]
@@ -213,7 +213,18 @@ class _Model:
         bounds = [cp.sum(shares) == 1, shares >= problem.lower, shares <= problem.upper]
         for group in problem.groups:
             bounds += [group.members @ shares >= group.lower, group.members @ shares <= group.upper]
+        bounds += self._limits()
         self.constraints = [*bounds, *self.peaks, *self.cones.constraints]
+
+    def _limits(self) -> list[Any]:
+        """No limited loss above what it may be; of one scenario, for a solve over draws starts from the fit."""
+        problem, found = self.problem, []
+        base = problem.losses(problem.prior)
+        for index in problem.limited:
+            floor, terms = problem.fit.laws[index].law.terms(problem.thetas[0][index], self.units, self.cones)
+            most = 1 + float(problem.worse or 0.0)
+            found.append(floor / base[index] + sum(term.over(base[index]) for term in terms) <= most)
+        return found
 
     def _terms(self, scenario: int) -> list[tuple[float, float, float, list[Any]]]:
         """Weight, reference, floor and log terms of each loss that counts."""

@@ -311,6 +311,8 @@ def _settings(spec: Spec, available: dict[str, dict[str, float]]) -> dict[str, d
         del objective["decide"]
     constraints = spec.constraints.model_dump(mode="json")
     constraints["prior"] = constraints["prior"]["kl"]
+    if constraints["worse"] is None:
+        del constraints["worse"]
     if constraints["repetition"] == "unlimited":
         constraints["repetition"] = None
     constraints["group"] = {

@@ -52,6 +52,39 @@ Amount = Annotated[
 """A positive whole number of samples, with `k`, `M` and `G` suffixes."""
 
 
+_PERCENT = re.compile(r"^([0-9]+(?:\.[0-9]+)?) ?%$")
+
+
+def parse_percent(value: Any) -> Any:
+    """Turn `'2%'` into 0.02; numbers are fractions as they are.
+
+    Raises:
+        ValueError: text that is no percentage.
+    """
+    if not isinstance(value, str):
+        return value
+    match = _PERCENT.match(value.strip())
+    if not match:
+        raise ValueError(f"'{value[:40]}' is not a fraction; write 0.02 or 2%")
+    return float(match[1]) / 100
+
+
+Fraction = Annotated[
+    float,
+    BeforeValidator(parse_percent),
+    Field(gt=0, le=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? ?%$"},
+            ]
+        }
+    ),
+]
+"""A part of something, above 0, as 0.02 or 2%."""
+
+
 def parse_bytes(value: Any) -> int:
     """Turn `'500 GB'` into bytes; GB is 10^9 bytes, as disks are sold, GiB 2^30.
 

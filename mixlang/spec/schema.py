@@ -19,7 +19,7 @@ from mixlang.names import (
     PublishedAt,
     TrackerName,
 )
-from mixlang.spec.quantities import Amount, Bytes, WallTime
+from mixlang.spec.quantities import Amount, Bytes, Fraction, WallTime
 
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 
@@ -530,6 +530,13 @@ class Constraints(Section):
         "Smallest share of every domain, so that none is left with next to nothing.",
         0.01,
         "fraction of the budget",
+    )
+    worse: Fraction | None = _key(
+        None,
+        "No domain's expected loss may be above that of the prior mixture (proportional sampling) at the same budget by more "
+        "than this part; no limit where left out.",
+        "2%",
+        "fraction of the loss",
     )
     share: dict[str, ShareBounds] = _key({}, "Bounds on shares, by domain.", {"pet": {"min": 0.05}})
     group: dict[Name, GroupBounds] = _key(
