@@ -135,7 +135,7 @@ def test_the_robust_optimum_is_the_least_tail_mean(fit):
     problem = Problem.of(fit, settings_of(objective__minimize="robust", objective__tail=0.3), 6000)
     found = solve(problem)
     assert found.certificate["kkt_residual"] < 1e-6
-    values = problem.by_scenario(found.shares)
+    values = problem.pieces(found.shares)[0]
     assert len(values) == 20
     assert found.objective == pytest.approx(np.sort(values)[-6:].mean())  # the worst 30 % of 20
     rivals = np.random.default_rng(0).dirichlet(np.ones(3), 500)

@@ -391,7 +391,7 @@ def test_allocate_says_what_binds_what_is_dropped_and_what_is_not_allowed(fitted
     assert "pet is held down at 13.33% by its repetition cap (2 times what there is; 400)" in bound
     assert "volumes" not in bound
     assert "against uniform (not allowed: pet 33.3% is above its repetition cap of 13.3%" in bound
-    none = ("--share", "pet=0:", "--weights", "pet=0")
+    none = ("--share", "pet=0:", "--weights", "pet=0", "--decide", "best_guess")
     assert "pet gets 0.0%, next to nothing; by the laws, --share pet=0.01: would raise" in said(*none)
     kept = said(*none, "--floor", "0.01")
     assert "next to nothing" not in kept

@@ -193,7 +193,7 @@ class Problem:
         beyond = max(0.0, float(np.log(self.amounts(shares).sum() / self.fit.budgets[1])))
         for weight, law in zip(self.weights, self.fit.laws, strict=True):
             if law.unknown is not None:
-                variance += weight**2 * (2 * law.unknown.mixture**2 + (0.5 * law.unknown.budget * beyond) ** 2)
+                variance += weight**2 * (3 * law.unknown.mixture**2 + (0.7 * law.unknown.budget * beyond) ** 2)
         return float(np.sqrt(apart * variance))
 
     @property

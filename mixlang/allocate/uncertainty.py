@@ -64,7 +64,7 @@ def intervals(
 
 def _gain(problem: Problem, shares: Floats, ours: Floats, optima: Floats, rival: Floats) -> Gain:
     """The gain over one rival, with what the draws and the laws' own error leave open."""
-    base = problem if problem.expected else problem.as_fitted()
+    base = problem.as_fitted() if problem.objective == "robust" else problem
     theirs = problem.objectives(rival)
     apparent = 1 - _plain(base, shares) / _plain(base, rival)
     seeming = []

@@ -45,8 +45,8 @@ def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -
     points = int(table.points.max()) + 1
     if few and points < _LEAST_POINTS:
         raise InputError(
-            f"{points} distinct run{'s' * (points != 1)} cannot tell a law of any kind; {_LEAST_POINTS} are the least, and "
-            f"{runs_needed(len(names))} are needed for laws over {len(names)} domains",
+            f"{points} distinct run{'s' * (points != 1)} cannot identify laws over {len(names)} domains of any kind; "
+            f"{_LEAST_POINTS} are the least, {runs_needed(len(names))} are needed",
             "Add runs with other mixtures; replicates of the same mixture do not count.",
         )
     if transfer and len(names) > 1 and points < len(names) + 2 and not few:

@@ -35,6 +35,9 @@ DRAWS = 100
 _TIE = 0.02
 """Scores within this part of the best are a tie."""
 
+_CLEAR = 0.05
+"""By how much stacked laws have to predict better without the runs on other domains alone for those to be left out."""
+
 _ONE_OF = tuple(name for name in FAMILIES if name != "log_additive")
 """The families that `auto` chooses from: what it chose before it was given priors, it chooses today."""
 
@@ -293,7 +296,7 @@ def _candidates(
     without = _scored(part, rows, _fit_families(part, rows, wanted, pool, refuse=False), [True] * len(which))
     found = list(every)
     for loss, one in zip(which, without, strict=True):
-        if one.tried and one.best < (1 - _TIE) * every[loss].best:
+        if one.tried and one.best < (1 - (_CLEAR if pool else _TIE)) * every[loss].best:
             found[loss] = one
     return found
 

@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 _SHARED = 20.0
 """How many rows of its own the errors of all losses together are worth in a loss's weights."""
 
-_COSTS_NOTHING = 0.02
+_COSTS_NOTHING = 0.03
 """A family is left out where the mean squared error without it is larger by less than this part."""
 
 _MOST = 4
