@@ -86,14 +86,17 @@ class Allocation:
         }
 
 
-def solve(problem: Problem) -> Allocation:
+def solve(problem: Problem, pull: float | None = None) -> Allocation:
     """The mixture that minimises the problem's objective; of an expected one, see `mixlang.allocate.decide`.
+
+    Args:
+        pull: of an expected objective, the pull to the prior that was decided on before; decided anew if left out.
 
     Raises:
         SolveError: the solver did not report an optimum, or the recomputed gap is not small.
     """
     if problem.expected:
-        return _decided(problem)
+        return _decided(problem, pull)
     import cvxpy as cp
 
     shares = cp.Variable(len(problem.domains), name="shares")
@@ -112,7 +115,7 @@ def solve(problem: Problem) -> Allocation:
     return best
 
 
-def _decided(problem: Problem) -> Allocation:
+def _decided(problem: Problem, pull: float | None) -> Allocation:
     """The mixture decided on, from the solver's optimum of the fitted laws.
 
     Forty draws of every law at once are more cones than a conic solver needs for an optimum that is near by: descent
@@ -123,20 +126,20 @@ def _decided(problem: Problem) -> Allocation:
     """
     start = solve(problem.as_fitted()).shares
     best = polished(repaired(descend(problem, start), problem), problem)
-    decided = decide(problem, best)
-    found = _proven(decided.problem, decided.shares, "SLSQP")
+    if pull is None:
+        decided = decide(problem, best)
+        aim, near, decision = decided.problem, decided.shares, decided.decision
+    else:
+        aim, near, decision = problem.pulled(pull), best, None
+    found = _proven(aim, near, "SLSQP")
     for other in (best, repaired(problem.prior, problem)):
-        if _sure(decided.problem, found):
+        if found.certificate["gap"] <= _SURE * abs(aim.value(found.shares)):
             break
-        found = _proven(decided.problem, descend(decided.problem, other), "SLSQP")
+        found = _proven(aim, descend(aim, other), "SLSQP")
     gap = found.certificate["gap"]
-    if not gap <= _GAP * max(1.0, abs(decided.problem.value(found.shares))):
+    if not gap <= _GAP * max(1.0, abs(aim.value(found.shares))):
         raise SolveError(f"the mixture decided on may be {gap:.2g} above the optimum; it is not given out")
-    return Allocation(problem, found.shares, found.certificate, decided.decision)
-
-
-def _sure(problem: Problem, found: Allocation) -> bool:
-    return found.certificate["gap"] <= _SURE * abs(problem.value(found.shares))
+    return Allocation(problem, found.shares, found.certificate, decision)
 
 
 def _proven(problem: Problem, shares: Floats, solver: str) -> Allocation:
@@ -146,7 +149,8 @@ def _proven(problem: Problem, shares: Floats, solver: str) -> Allocation:
         SolveError: the laws are not convex, so that nothing can be proven.
     """
     raw = kept(repaired(shares, problem), problem) if problem.limited else repaired(shares, problem)
-    proofs = [(certify(problem, candidate), candidate) for candidate in (raw, polished(raw, problem))]
+    near = descend(problem, raw) if problem.limited else polished(raw, problem)
+    proofs = [(certify(problem, candidate), candidate) for candidate in (raw, near)]
     certificate, found = min(proofs, key=lambda pair: pair[0]["gap"])
     failed = [condition for condition, held in certificate["convex"].items() if not held]
     if failed:

@@ -12,6 +12,7 @@ import numpy as np
 from mixlang.documents import RunRow, Verification
 from mixlang.errors import MixlangError
 from mixlang.files import digest, read_json
+from mixlang.names import EXPECTED
 from mixlang.registry import Mixture, Registry
 from mixlang.registry.content import content_of, summary
 from mixlang.registry.sealed import compared, damage
@@ -110,13 +111,15 @@ def _certificate(mixture: Mixture, check: Check) -> None:
     )
     if outside.any() or broken or abs(shares.sum() - 1) > _ROUNDING:
         check.problems.append("certificate.json: the mixture does not keep its constraints")
-    proof = certify(problem, shares)
-    if not proof["gap"] <= _GAP * abs(problem.value(shares)):
+    pull = target["decision"]["pull"] if target.get("decision") else None
+    held = problem if pull is None else problem.pulled(pull)
+    proof = certify(held, shares)
+    if not proof["gap"] <= _GAP * abs(held.value(shares)):
         check.problems.append(f"certificate.json: the gap to the optimum is {proof['gap']:.2g}, not the one it states")
     refuted = [condition for condition, held in proof["convex"].items() if not held]
     if refuted:
         check.problems.append(f"laws.json: not convex, so nothing is proven: {', '.join(refuted)}")
-    again = solve(problem).shares
+    again = solve(problem, pull).shares
     moved = _furthest(laws.domains, again, shares)
     if moved[1] > _SAME_SHARE:
         check.problems.append(
@@ -131,16 +134,16 @@ def _certificate(mixture: Mixture, check: Check) -> None:
 
 def _laws(mixture: Mixture, check: Check) -> None:
     """The laws follow from losses.csv, and so does the mixture, within its interval."""
-    from mixlang.allocate import Problem, solve
+    from mixlang.allocate import Problem, decided_by, solve
     from mixlang.laws import LossTable, fit_laws, read_fit
 
     published = read_fit(mixture.folder / "laws.json")
     settings = read_json(mixture.folder / "settings.json")
     problem = read_json(mixture.folder / "problem.json")
     how = settings["fit"]
-    robust = problem["objective"]["minimize"] == "robust"  # the only objective that bootstrap draws decide
+    drawn = problem["objective"]["minimize"] == "robust" or decided_by(problem) == EXPECTED  # draws decide nothing else
     table = LossTable.of(published.domains, probe_rows(mixture, settings["mean_losses"]))
-    again = fit_laws(table, how["family"], how["choose"], how["fixed_total"], how["draws"] if robust else 0)
+    again = fit_laws(table, how["family"], how["choose"], how["fixed_total"], how["draws"] if drawn else 0)
     amounts = np.array([mixture.shares[name] for name in published.domains]) * mixture.budget
     before, after = published.predict(amounts)[0], again.predict(amounts)[0]
     loss, error = _furthest(published.names, after / before, np.ones(len(before)))
