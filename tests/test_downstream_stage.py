@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SMALL_SPEC, dvc, mixlang
+from conftest import STUDY_SPEC, dvc, mixlang
 from driving import edit, git, results
 
 from mixlang.spec import SpecError
@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
     """A workspace in which the small spec has been run with two tasks, and committed; tests work on copies of it."""
     root = tmp_path_factory.mktemp("downstream") / "ws"
     mixlang("init", str(root), cwd=root.parent)
-    (root / "specs" / "small.yaml").write_text(SMALL_SPEC + TASKS)
+    (root / "specs" / "small.yaml").write_text(STUDY_SPEC + TASKS)
     mixlang("run", "specs/small.yaml", cwd=root, timeout=900)
     git("add", "-A", cwd=root)
     git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "a study", cwd=root)
@@ -167,7 +167,7 @@ def test_a_task_that_cannot_be_measured_is_refused(tmp_path, old, new, place, wo
     (tmp_path / "specs").mkdir()
     (tmp_path / "dvc.yaml").write_text("vars:\n  - specs: []\nstages: {}\n")
     (tmp_path / ".dvc").mkdir()
-    text = SMALL_SPEC + TASKS
+    text = STUDY_SPEC + TASKS
     assert old in text
     (tmp_path / "specs/small.yaml").write_text(text.replace(old, new))
     with pytest.raises(SpecError) as caught:
@@ -186,7 +186,7 @@ def test_a_volume_is_positive_where_its_labels_are_larger_than_asked(tmp_path):
         [(anatomy(Recipe("ct", (24, 24, 24), (1.0, 1.0, 1.0), 1, index)) == 2).sum() / 1000 for index in range(12)]
     )
     middle = float(np.median(sizes))
-    text = (SMALL_SPEC + TASKS).replace("present: [8]", f"present: [2], larger_than: {middle:.4f}")
+    text = (STUDY_SPEC + TASKS).replace("present: [8]", f"present: [2], larger_than: {middle:.4f}")
     (tmp_path / "specs/small.yaml").write_text(text)
     compile_study(tmp_path / "specs/small.yaml", write=True)
     cases = json.loads((tmp_path / "build/small/settings/downstream.json").read_text())["tasks"]["lesion"]["cases"]
@@ -206,7 +206,7 @@ def test_labels_that_are_not_there_are_refused_at_their_place(tmp_path):
         (tmp_path / f"v{index}_seg.nii.gz").write_bytes(label.read_bytes())
         rows.append(f"v{index}.nii.gz,s{index},{'high' if index % 2 else 'low'}")
     (tmp_path / "ct.csv").write_text("\n".join(rows) + "\n")
-    spec = SMALL_SPEC.replace("phantom: {count: 12, seed: 1, shape: [24, 24, 24]}", "manifest: ct.csv")
+    spec = STUDY_SPEC.replace("phantom: {count: 12, seed: 1, shape: [24, 24, 24]}", "manifest: ct.csv")
     tasks = "tasks:\n  a: {kind: segmentation, domain: ct, classes: {liver: 2}, folds: 2}\n"
 
     def problem(old="", new=""):

@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from conftest import SMALL_SPEC, mixlang
+from conftest import STUDY_SPEC, mixlang
 from driving import edit, fresh, git, losses_of, results, sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -354,7 +354,7 @@ def test_a_domain_is_added_without_training_an_old_run(copied, tmp_path):
     # A study that has had all domains from the beginning, in a store of its own, comes to the same bits.
     other = tmp_path / "other"
     mixlang("init", str(other), cwd=tmp_path)
-    (other / "specs" / "small.yaml").write_text(SMALL_SPEC)
+    (other / "specs" / "small.yaml").write_text(STUDY_SPEC)
     with_a_domain(other, reuse=False)
     mixlang("compile", "specs/small.yaml", cwd=other)
     for name in ("prepare", "sweep", "evaluate"):

@@ -63,7 +63,7 @@ def answer(
     rivals = _with_nearest(problem, rivals)
     document["baselines"] = {name: _compared(problem, best, shares, settings) for name, shares in rivals.items()}
     if uncertain:
-        document["intervals"] = intervals(problem, best.shares, rivals, best.decision)
+        document["intervals"] = intervals(problem, best.shares, rivals)
         document["structure"] = structure(problem, best.shares)
         document["dropped"] = dropped(problem, best.shares)
     if points is not None:

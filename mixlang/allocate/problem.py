@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 ROBUST_DRAWS = 20
 """Bootstrap draws a robust objective looks at: its cost grows with them, and its tail mean needs no more."""
 
+_APART = 0.5
+"""The part of an error of level at a larger budget that differs between mixtures."""
+
 EXPECTED_DRAWS = 40
 """Draws that an expected objective is the mean over."""
 
@@ -186,15 +189,19 @@ class Problem:
         """Standard deviation of the difference between two mixtures' objectives that no draw knows of: the laws' own
         error, in full where the mixtures share less than half of their budget.
 
-        An error of the level at a larger budget is mostly common to both; half of it is counted as their own.
+        An error of the level at a larger budget is mostly common to both; part of it is counted as their own. Laws fitted to
+        the same runs err together: errors of two losses are taken to correlate by a half.
         """
         apart = min(1.0, float(np.abs(shares - other).sum()))
-        variance = 0.0
         beyond = max(0.0, float(np.log(self.amounts(shares).sum() / self.fit.budgets[1])))
-        for weight, law in zip(self.weights, self.fit.laws, strict=True):
-            if law.unknown is not None:
-                variance += weight**2 * (3 * law.unknown.mixture**2 + (0.7 * law.unknown.budget * beyond) ** 2)
-        return float(np.sqrt(apart * variance))
+        own = np.array(
+            [
+                0.0 if law.unknown is None else np.hypot(law.unknown.mixture, _APART * law.unknown.budget * beyond)
+                for law in self.fit.laws
+            ]
+        )
+        weighed = self.weights * own
+        return float(np.sqrt(apart * (weighed.sum() ** 2 + (weighed**2).sum())))
 
     @property
     def transient(self) -> bool:

@@ -124,7 +124,8 @@ def _simplex(form: Floats) -> Floats:
     if len(form) == 1:
         return np.ones(1)
     size = max(float(np.trace(form)), 1e-300)
-    root = np.linalg.cholesky(form / size + 1e-12 * np.eye(len(form))).T
+    values, vectors = np.linalg.eigh((form + form.T) / (2 * size))
+    root = (vectors * np.sqrt(np.maximum(values, 1e-12))).T
     firm = 1e4
     found = nnls(np.vstack([root, firm * np.ones(len(form))]), np.append(np.zeros(len(form)), firm))[0]
     return np.asarray(found / found.sum(), float)

@@ -157,6 +157,7 @@ def _laws(mixture: Mixture, check: Check) -> None:
     sure = (target.get("intervals") or {}).get("shares", {})
     for name, share in zip(published.domains, solved.tolist(), strict=True):
         low, high = sure.get(name, (mixture.shares[name],) * 2)
+        low, high = min(low, target["shares"][name]), max(high, target["shares"][name])
         if not low - _SAME_SHARE <= share <= high + _SAME_SHARE:
             check.problems.append(
                 f"mixture.yaml: the share of '{name}' is {mixture.shares[name]:.4f}; computed again from losses.csv it is "
