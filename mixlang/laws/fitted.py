@@ -44,6 +44,10 @@ class Unknown:
 
 _TAILS = (0.9, 2.0)
 
+_FURTHER = 1.4
+"""Error for each unit of log budget beyond the largest fitted, in errors within them; from worlds in and out of the families
+(benchmarks/synthetic_worlds.py)."""
+
 _TRANSIENT = 3.0
 """Error for each unit of log budget, in errors on new mixtures, where mixtures were seen at one budget: what looks like a
 lasting advantage of one may be that its runs had just left their plateau."""
@@ -53,7 +57,7 @@ def unknown_of(held: HeldOut, law: FittedLaw, amounts: Floats, ladder: float) ->
     """What rows left out say of a law's error.
 
     The largest budgets are one extrapolation, whose error is mostly common to its rows: a small one may be luck. For each
-    unit of log budget the law is therefore taken to err by no less than it is unsure of within the budgets fitted.
+    unit of log budget the law is therefore taken to err by no less than `_FURTHER` times what it is unsure of within them.
 
     Args:
         amounts: of the rows fitted, shape (rows, domains).
@@ -64,7 +68,7 @@ def unknown_of(held: HeldOut, law: FittedLaw, amounts: Floats, ladder: float) ->
     known = noise**2 + unsure
     of_mixtures = held.errors[held.of_mixtures]
     mixture = math.sqrt(max(0.0, float(np.mean(of_mixtures**2)) - known))
-    budget = math.sqrt(unsure + mixture**2)
+    budget = _FURTHER * math.sqrt(unsure + mixture**2)
     if ladder <= 1 + 1e-6:
         budget = _TRANSIENT * math.sqrt(float(np.mean(of_mixtures**2)))
     if not held.of_mixtures.all() and held.beyond > 0:
