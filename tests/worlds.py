@@ -70,6 +70,11 @@ def theta_of(law, seed, sparse=0.0):
     theta[law.at["g"]] = np.log(rng.uniform(0.1, 2, sources)) if saturating else rng.uniform(0.3, 1.0, sources)
     if law.family.tilt:
         theta[law.at["t"]] = rng.normal(0, 0.3, law.count)
+    if law.family.logs:
+        theta[law.at["r"]] = rng.uniform(0, 0.1, len(law.others))
+        theta[law.at["p"]] = rng.uniform(0.05, 0.3)
+        if law.own is not None:
+            theta[law.at["c"]], theta[law.at["log_e"]] = rng.uniform(0.01, 0.2, 3), [-5.0, -2.5, -1.0]
     if not law.family.rate:
         theta[law.at["k"]] = rng.uniform(0.2, 1.5, sources)
     return theta

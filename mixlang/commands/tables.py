@@ -48,6 +48,7 @@ def predict(arguments: argparse.Namespace) -> None:
         arguments.ignore,
         arguments.seed,
         arguments.shares,
+        arguments.intervals,
     )
 
 
