@@ -46,19 +46,17 @@ def trees(table: LossTable, amounts: Rows) -> Rows:
 
     shares = amounts / amounts.sum(axis=1, keepdims=True)
     found = []
+    settings = {
+        "objective": "regression",
+        "learning_rate": 0.05,
+        "min_data_in_leaf": max(2, min(20, len(table.losses) // 20)),
+        "num_threads": 1,
+        "deterministic": True,
+        "verbosity": -1,
+    }
     for loss in range(len(table.names)):
-        model = lightgbm.LGBMRegressor(
-            n_estimators=500,
-            learning_rate=0.05,
-            num_leaves=16,
-            min_child_samples=min(10, len(table.losses) // 4),
-            n_jobs=1,
-            deterministic=True,
-            force_row_wise=True,
-            verbose=-1,
-        )
-        model.fit(table.shares, np.log(table.losses[:, loss]))
-        found.append(np.asarray(model.predict(shares)))
+        data = lightgbm.Dataset(table.shares, np.log(table.losses[:, loss]), params=settings)
+        found.append(np.asarray(lightgbm.train(settings, data, num_boost_round=500).predict(shares)))
     return np.exp(np.stack(found, axis=1))
 
 

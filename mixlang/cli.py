@@ -321,6 +321,12 @@ def _allocate_options(added: argparse.ArgumentParser) -> None:
         "--cost", type=arguments.pairs, metavar="DOMAIN=C,...", help="cost of one unit; 1 where left out"
     )
     added.add_argument(
+        "--worse",
+        type=arguments.fraction,
+        metavar="PART",
+        help="no domain's expected loss above that of the prior mixture by more than this part",
+    )
+    added.add_argument(
         "--prior", type=arguments.amount, default=0.0, metavar="KL", help="pull to proportional (or uniform)"
     )
     added.add_argument(

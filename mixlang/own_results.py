@@ -283,6 +283,7 @@ class Asked:
     prior: float = 0.0
     tail: float | None = None
     decide: str = EXPECTED
+    worse: float | None = None
     reach: Mapping[str, float] = field(default_factory=dict)
     path: Sequence[float] = ()
 
@@ -380,6 +381,7 @@ def _settings(asked: Asked, laws: Fit) -> ProblemSettings:
                 for name, (members, low, high) in asked.groups.items()
             },
             "prior": asked.prior,
+            **({} if asked.worse is None else {"worse": asked.worse}),
         },
     }
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import SMALL_SPEC, mixlang
+from conftest import SMALL_SPEC, STUDY_SPEC, mixlang
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_plan import MANIFEST, compiled, manifest_of
@@ -210,7 +210,7 @@ def test_plan_says_what_runs_why_and_what_it_costs(workspace):
 
 def test_diff_spec_tells_before_it_is_made(workspace):
     other = workspace / "specs" / "other.yaml"
-    other.write_text(SMALL_SPEC.replace("640, 960", "640, 800, 960").replace("repetition: 400", "repetition: 300"))
+    other.write_text(STUDY_SPEC.replace("640, 960", "640, 800, 960").replace("repetition: 400", "repetition: 300"))
     command = ["diff-spec", "specs/small.yaml", "specs/other.yaml"]
     found = json.loads(mixlang(*command, "--format", "json", cwd=workspace).stdout)
     assert {item["path"] for item in found["changes"]} == {"budgets.probe", "constraints.repetition"}

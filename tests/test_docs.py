@@ -34,7 +34,8 @@ FLAGS = {
     "fit": {"--mixtures", "--losses", "--key", "--budget", "--seed", "--ignore", "--law", "--choose", "--draws"}
     | {"--keep", "--maximize", "--shares", "--where"}
     | {"--trees", "--out"},
-    "predict": {"--fit", "--mixtures", "--key", "--budget", "--seed", "--ignore", "--shares", "--at", "--out"},
+    "predict": {"--fit", "--mixtures", "--key", "--budget", "--seed", "--ignore", "--shares", "--at", "--out"}
+    | {"--intervals"},
     "allocate": {
         "--fit",
         "--budget",
@@ -46,7 +47,7 @@ FLAGS = {
         "--floor",
         "--share",
     }
-    | {"--group", "--cost", "--prior", "--reach", "--path", "--out", "--format"},
+    | {"--group", "--cost", "--prior", "--worse", "--decide", "--reach", "--path", "--out", "--format"},
     "registry list": {"--registry", "--format"},
     "registry show": {"--registry", "--format"},
     "registry diff": {"--registry", "--format"},

@@ -158,9 +158,9 @@ def test_an_interrupted_stage_goes_on_where_it_was(study):
 @pytest.mark.parametrize(
     ("old", "new", "place", "words"),
     [
-        ("present: [8]", "present: [1]", (15, 3), "all 12 volumes are of the class 'present'"),
-        ("classes: {liver: 2}", "classes: {liver: 2, x: 99}", (16, 3), "'x' (label 99) is in no label map"),
-        ("{liver: 2}, modes: [probe], folds: 2", "{x: 99}", (16, 3), "'x' (label 99) is in no label map"),
+        ("present: [8]", "present: [1]", (16, 3), "all 12 volumes are of the class 'present'"),
+        ("classes: {liver: 2}", "classes: {liver: 2, x: 99}", (17, 3), "'x' (label 99) is in no label map"),
+        ("{liver: 2}, modes: [probe], folds: 2", "{x: 99}", (17, 3), "'x' (label 99) is in no label map"),
     ],
 )
 def test_a_task_that_cannot_be_measured_is_refused(tmp_path, old, new, place, words):
@@ -218,12 +218,12 @@ def test_labels_that_are_not_there_are_refused_at_their_place(tmp_path):
             return found.code, found.position.line, f"{found.message}; {found.help}"
 
     code, line, said = problem()
-    assert (code, line) == ("MX0311", 15)
+    assert (code, line) == ("MX0311", 16)
     assert "no volume of 'ct' has a label map" in said
     code, line, said = problem(
         "kind: segmentation, domain: ct, classes: {liver: 2}", "kind: classification, domain: ct, column: gradde"
     )
-    assert (code, line) == ("MX0311", 15)
+    assert (code, line) == ("MX0311", 16)
     assert "did you mean 'grade'?" in said
     by_grade = problem(
         "kind: segmentation, domain: ct, classes: {liver: 2}", "kind: classification, domain: ct, column: grade"
@@ -238,5 +238,5 @@ def test_labels_that_are_not_there_are_refused_at_their_place(tmp_path):
     assert len(some.settings["downstream"]["tasks"]["a"]["cases"]) == 6
     (tmp_path / "v3_seg.nii.gz").write_text("damaged")
     code, line, said = problem("{liver: 2}", "{liver: 2}, label_map: '{stem}_seg.nii.gz'")
-    assert (code, line) == ("MX0311", 15)
+    assert (code, line) == ("MX0311", 16)
     assert "v3_seg.nii.gz cannot be used" in said

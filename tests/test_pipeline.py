@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import SMALL_SPEC, dvc, mixlang
+from conftest import STUDY_SPEC, dvc, mixlang
 from driving import edit, git, results
 
 from runners.execute.store import Heartbeat, RunStore
@@ -30,7 +30,7 @@ def test_the_run_leaves_everything_it_should(finished):
     assert {run["mixture"] for run in verification["runs"]} == {"published", "allocated", "proportional"}
     assert verification["agreement"]["pooled"]["count"] == 12
     provenance = json.loads((version / "provenance.json").read_text())
-    assert provenance["spec"]["text"] == SMALL_SPEC
+    assert provenance["spec"]["text"] == STUDY_SPEC
     assert provenance["data"]["ct"]["volumes"] == 12
     assert provenance["hardware"]["training"]["runs_recorded_here"] == 16
     assert provenance["environment"]["packages"]["torch"]
@@ -168,7 +168,7 @@ def test_a_clone_is_clean_and_retrains_nothing_without_a_store(study, tmp_path):
 def test_another_full_run_gives_the_same_losses_and_shares(finished, tmp_path):
     root = tmp_path / "again"
     mixlang("init", str(root), cwd=tmp_path)
-    (root / "specs" / "small.yaml").write_text(SMALL_SPEC)
+    (root / "specs" / "small.yaml").write_text(STUDY_SPEC)
     mixlang("run", "specs/small.yaml", cwd=root)
     for name in ("runs.json", "fit.json", "allocation.json", "verification.json", "published.json"):
         assert (root / "build/small" / name).read_text() == (finished / "build/small" / name).read_text(), name

@@ -69,6 +69,7 @@ def allocate(arguments: argparse.Namespace) -> None:
         arguments.prior,
         arguments.tail,
         arguments.decide,
+        arguments.worse,
         arguments.reach or {},
         arguments.path or (),
     )

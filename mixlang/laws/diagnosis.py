@@ -56,7 +56,7 @@ def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -
             "Add runs with other mixtures; replicates of the same mixture do not count.",
         )
     notes = []
-    scarce = few and points < len(names) + 2
+    scarce = few and points < runs_needed(len(names))
     for index, name in enumerate(names):
         column = shares[:, index]
         if not (column > 0).any():
@@ -70,7 +70,7 @@ def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -
             notes.append(message)
     if transfer and len(names) > 1 and not scarce:
         _refuse_collinear(names, table.amounts)
-    if scarce:
+    if few and points < len(names) + 2:
         notes.append(
             f"{points} distinct runs for {len(names)} domains: what a domain's data do for the losses of others is mostly "
             f"what priors believe, not what was measured; {runs_needed(len(names))} runs would tell"

@@ -35,7 +35,7 @@ _BEFORE: Pool = {
 }
 """What is believed of each kind before any loss is seen, in units of the largest budget: centre and width."""
 
-_BEFORE_LOGS: Pool = {**_BEFORE, "t": (0.0, 0.2)}
+_BEFORE_LOGS: Pool = {**_BEFORE, "t": (0.0, 0.1)}
 """The same for `log_additive`, where t.h is the straight part of each domain's term, not interference."""
 
 _WORTH = 3
