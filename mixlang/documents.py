@@ -497,6 +497,7 @@ class Solved(Solution):
     intervals: NotRequired[Intervals]
     structure: NotRequired[Structure]
     dropped: NotRequired[Dropped]
+    doubts: NotRequired[list[str]]
     grid: NotRequired[dict[str, ByName]]
 
 

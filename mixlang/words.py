@@ -53,8 +53,8 @@ def heading(budget: float, unit: str, verdict: Sequence[Finding]) -> str:
     """
     if any(finding["about"] == "gain" for finding in verdict):
         return (
-            f"the published shares, solved for {budget:,.0f} {unit}: the optimum under the laws and the constraints, of which no "
-            "gain over proportional sampling is shown"
+            f"the published shares, solved for {budget:,.0f} {unit} under the laws and the constraints, of which no gain over "
+            "proportional sampling is shown"
         )
     return f"train on these shares of {budget:,.0f} {unit}, the published shares"
 
@@ -62,6 +62,11 @@ def heading(budget: float, unit: str, verdict: Sequence[Finding]) -> str:
 def gain_in_words(verdict: Sequence[Finding]) -> list[str]:
     """What the verdict says and advises where no gain is shown; empty where one is, or nothing was measured."""
     return [finding["says"] for finding in verdict if finding["about"] == "gain"]
+
+
+def doubts_in_words(target: Solved) -> list[str]:
+    """What is wrong with the laws for a decision between mixtures, as sentences that begin with a capital."""
+    return [says[0].upper() + says[1:] for says in target.get("doubts", [])]
 
 
 def decision_in_words(target: Solved, prior: str) -> str:

@@ -119,7 +119,16 @@ def test_shares_without_a_shown_gain_are_not_told_to_be_trained_on(allocation):
     text = " ".join(_mixture("small@v1", allocation["target"], gain))
     assert "train on" not in text
     assert "No gain, for a reason." in text
-    assert "small@v1: the published shares, solved for 2,000 samples: the optimum under" in " ".join(text.split())
+    told = {"pull": 0.1, "worse": 0.003, "error": 0.004, "is_prior": False, "moved": 0.2}
+    best = dict.fromkeys(allocation["target"]["shares"], 0.5)
+    decided = allocation["target"] | {"decision": told | {"best": best}, "doubts": ["the mixture does not matter."]}
+    text = " ".join(" ".join(_mixture("small@v1", decided, [])).split())
+    assert "The mixture does not matter." in text
+    assert "within one standard error (0.4 %) of the best, the one nearest to proportional sampling is taken" in text
+    nothing = decided | {"decision": told | {"best": best, "is_prior": True}}
+    assert "Nothing to be gained is seen" in " ".join(" ".join(_mixture("small@v1", nothing, [])).split())
+    text = " ".join(_mixture("small@v1", allocation["target"], gain))
+    assert "small@v1: the published shares, solved for 2,000 samples under the laws" in " ".join(text.split())
 
 
 def test_show_says_why_a_version_is_a_candidate_and_what_its_names_mean(finished):

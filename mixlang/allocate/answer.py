@@ -20,6 +20,7 @@ from mixlang.allocate.uncertainty import intervals
 from mixlang.documents import Compared, Measure, ProblemSettings, Solved
 from mixlang.errors import SolveError
 from mixlang.laws import Fit
+from mixlang.laws.quality import doubts_of
 from mixlang.rivals import nearest_to
 
 Floats = NDArray[np.float64]
@@ -50,7 +51,8 @@ def answer(
         seeds, and `noise_unknown`: those of which no run was repeated with another seed;
         one that breaks any has the nearest mixture that breaks none beside it, see `mixlang.rivals`), `intervals` (see
         `mixlang.allocate.uncertainty`), `structure` and `dropped` (see there) and, where points are given, `grid` (see
-        there), and `binding`: a sentence for each constraint that holds the mixture back.
+        there), `doubts`: what is wrong with the laws for a decision between mixtures, in sentences, and `binding`: a
+        sentence for each constraint that holds the mixture back.
 
     Raises:
         InputError, SolveError: as `Problem.of` and `solve`.
@@ -62,6 +64,7 @@ def answer(
     document["binding"] = binding_in_words(document, settings)
     rivals = _with_nearest(problem, rivals)
     document["baselines"] = {name: _compared(problem, best, shares, settings) for name, shares in rivals.items()}
+    document["doubts"] = doubts_of(fit)
     if uncertain:
         document["intervals"] = intervals(problem, best.shares, rivals)
         document["structure"] = structure(problem, best.shares)

@@ -16,6 +16,8 @@ from mixlang.terminal import line_width, matrix, table
 from mixlang.words import (
     OPTIMISM,
     between,
+    decision_in_words,
+    doubts_in_words,
     fitted_to,
     gain_in_words,
     heading,
@@ -32,9 +34,10 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
     Returns:
         `verdict`: the findings of the verification; `held_out`: how many runs it had, their budgets, and how well the laws
         predicted their losses (`r`, `mean_error`; None without runs); `probe`: budgets of the runs fitted; `objective`: what
-        is minimised, in words; `candidate`: why it is one, empty where it is none; `intervals` of the shares, with their
-        `level` and `draws`; `certificate`: status, gap and residual; `measured_shares`: those of the runs solved for the
-        largest held-out budget, None where there are none; `binding` and `dropped`: the constraints that hold the mixture
+        is minimised, in words; `candidate`: why it is one, empty where it is none; `doubts` of the laws, in sentences, and
+        `decision`, which of the mixtures that cannot be told from the best was taken, '' for the best; `intervals` of the
+        shares, with their `level` and `draws`; `certificate`: status, gap and residual; `measured_shares`: those of the runs
+        solved for the largest held-out budget, None where there are none; `binding` and `dropped`: the constraints that hold the mixture
         back and the domains it leaves with next to nothing, in sentences; `compared`: by baseline its shares, the constraints
         it breaks, the predicted relative reduction of the objective from it (`gain`, `corrected` for optimism, `interval` of
         the uncorrected one) and the `probability` that the mixture is better; `roles`: hubs and islands in words; `data`,
@@ -52,6 +55,8 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
         "held_out": _held_out(verification),
         "objective": objective_in_words(target["measure"], relative_to) if "measure" in target else "",
         "candidate": doubts(mixture.facts["verified"]) if mixture.status == "candidate" else "",
+        "doubts": doubts_in_words(target),
+        "decision": decision_in_words(target, "proportional" if "proportional" in target["baselines"] else "uniform"),
         "intervals": sure.get("shares"),
         "level": sure.get("level"),
         "draws": sure.get("draws"),
@@ -109,7 +114,8 @@ def evidence_in_words(mixture: Mixture, found: Mapping[str, Any]) -> list[str]:
         for name, share in mixture.shares.items()
     ]
     lines += table(head, rows)
-    lines += [line for says in gain_in_words(found["verdict"]) for line in ["", *_wrapped(says, "", "")]]
+    said = [*found["doubts"], *filter(None, [found["decision"]]), *gain_in_words(found["verdict"])]
+    lines += [line for says in said for line in ["", *_wrapped(says, "", "")]]
     lines += _told("what holds this mixture back, by the laws", found["binding"])
     lines += _told("domains with next to nothing", found["dropped"])
     lines += _sure(mixture, found)

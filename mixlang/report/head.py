@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from html import escape
 
 from mixlang.documents import Change, RunRow, Solved
-from mixlang.laws.quality import doubts_of
 from mixlang.report.results import Results
 from mixlang.verify.measured import PUBLISHED, alike, broken, shares_trained, subjects
 from mixlang.verify.verdict import finding
-from mixlang.words import certainty, decision_in_words, fitted_to, gain_in_words, heading, listed, signed
+from mixlang.words import (
+    certainty,
+    decision_in_words,
+    doubts_in_words,
+    fitted_to,
+    gain_in_words,
+    heading,
+    listed,
+    signed,
+)
 
 _TOLD = ("proportional", "uniform")
 """Rivals that the head of the report tells of; the section on verification has the others."""
@@ -26,7 +34,7 @@ def answer_section(results: Results) -> list[str]:
     nothing = gain_in_words(verdict)
     says = heading(target["budget"], "samples", verdict)
     decided = decision_in_words(target, "proportional" if results.problem["available"] else "uniform")
-    doubted = doubts_of(results.laws)
+    doubted = doubts_in_words(target)
     shown = any((says["about"], says["finding"]) == ("rival", "better") for says in verdict)
     candidate = "" if shown else "A candidate: "
     text = [

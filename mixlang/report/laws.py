@@ -7,7 +7,6 @@ from html import escape
 import numpy as np
 
 from mixlang.laws import FittedLaw
-from mixlang.laws.quality import doubts_of
 from mixlang.report.html import number, soft, table
 from mixlang.report.results import Results
 
@@ -43,7 +42,6 @@ def laws_section(results: Results) -> list[str]:
         table(
             ["domain", "law", "fit error", "noise between seeds", "skill (R^2)", "probe runs used", "set aside"], rows
         ),
-        *(f'<p class="lead"><b>{escape(says[0].upper() + says[1:])}</b></p>' for says in doubts_of(results.laws)),
     ]
     parts.append(
         soft(
