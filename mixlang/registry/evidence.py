@@ -36,8 +36,9 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
         predicted their losses (`r`, `mean_error`; None without runs); `probe`: budgets of the runs fitted; `objective`: what
         is minimised, in words; `candidate`: why it is one, empty where it is none; `doubts` of the laws, in sentences, and
         `decision`, which of the mixtures that cannot be told from the best was taken, '' for the best; `intervals` of the
-        shares, with their `level` and `draws`; `certificate`: status, gap and residual; `measured_shares`: those of the runs
-        solved for the largest held-out budget, None where there are none; `binding` and `dropped`: the constraints that hold the mixture
+        shares, with their `level` and `draws`; `certificate`: status, gap and residual; `measured_shares`: those of the
+        runs solved for the largest held-out budget, None where there are none; `binding` and `dropped`: the constraints
+        that hold the mixture
         back and the domains it leaves with next to nothing, in sentences; `compared`: by baseline its shares, the constraints
         it breaks, the predicted relative reduction of the objective from it (`gain`, `corrected` for optimism, `interval` of
         the uncorrected one) and the `probability` that the mixture is better; `roles`: hubs and islands in words; `data`,
