@@ -62,6 +62,7 @@ def fit_tables(
     """
     from mixlang.laws import fit_laws
     from mixlang.laws.csv_tables import read_tables
+    from mixlang.laws.quality import doubts_of, skill_in_words
 
     refuse_unwritable(out, mixtures, losses)
     if 0 < draws < _LEAST_DRAWS:
@@ -80,6 +81,7 @@ def fit_tables(
     found = fit_laws(table, law, choose, draws=draws)  # type: ignore[arg-type]
     document = found.document()
     document["notes"] = [*notes, *found.notes]
+    doubted = doubts_of(found)
     if trees:
         from mixlang.laws.trees import tree_errors
 
@@ -94,7 +96,7 @@ def fit_tables(
         "losses": {"file": losses.name, "sha256": file_digest(losses)},
     }
     write_json(out, document)
-    for note in document["notes"]:
+    for note in [*document["notes"], *doubted]:
         say(f"note: {note}")
     rows = []
     for one in found.laws:
@@ -104,6 +106,7 @@ def fit_tables(
         if trees:
             left = one.scores.get(one.family, {}).get("mixture", float("nan"))
             tested += f" (mixtures left out: {left:.2%}, trees {document['trees'][one.name]:.2%})"
+        tested += "" if one.skill is None else f", {skill_in_words(one).partition(': ')[2]}"
         rows.append([one.name, one.called, f"error {one.error:.2%}{tested}, seed noise {noise}"])
     for line in table_lines(["", "", ""], rows, "lll", indent=0):
         say(line)
@@ -319,6 +322,8 @@ def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> Answer:
     if asked.path:
         document["path"] = over_budgets(laws, settings, asked.path)
     document["notes"] = [*laws.notes, *doubts_of(laws)]
+    if asked.decide == EXPECTED and laws.draws < 2 and not asked.reach:
+        document["notes"].append("these laws were fitted without draws, so the optimum of the fitted laws is taken")
     low, high = laws.budgets
     if asked.reach and document["budget"] <= 1.01e-3 * low:
         document["notes"].append(

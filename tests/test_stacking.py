@@ -15,6 +15,7 @@ from mixlang.allocate import Problem, answer, solve
 from mixlang.allocate.decide import decide
 from mixlang.allocate.descent import descend
 from mixlang.cli import main
+from mixlang.errors import SolveError
 from mixlang.files import write_json
 from mixlang.laws import FAMILIES, Fit, FittedLaw, LossTable, fit_laws, read_fit
 from mixlang.laws.pooling import pooled
@@ -420,6 +421,25 @@ def test_no_domain_loses_more_than_it_may(noisy, how, worse):
     binding = [item for item in found.certificate["active"] if item["side"] == "worse"]
     assert how == "expected" or binding
     assert all(item["price"] > 0 for item in binding)
+
+
+def test_a_limit_that_the_bounds_do_not_allow_is_refused_in_words(noisy):
+    wanted = settings_of(constraints__worse=0.01, constraints__share={"pet": {"min": 0.9, "max": 1.0}})
+    for how in ("best_guess", "expected"):
+        wanted["objective"]["decide"] = how
+        with pytest.raises(SolveError, match="keeps the loss of every domain within"):
+            solve(Problem.of(noisy, wanted, 6000))
+
+
+def test_a_mixture_decided_on_has_no_price(noisy):
+    """A price is of the optimum of an objective; near the prior it would be of the pull."""
+    wanted = settings_of(constraints__share={"pet": {"min": 0.6, "max": 1.0}})
+    priced, told = (
+        answer(noisy, {**wanted, "objective": {**wanted["objective"], "decide": how}}, 6000.0)["binding"]
+        for how in ("best_guess", "expected")
+    )
+    assert "one point less would lower" in priced[0]
+    assert told == ["pet is held up at 60.00% by its share minimum."]
 
 
 def test_every_family_can_be_a_member():

@@ -107,6 +107,12 @@ def solve(problem: Problem, pull: float | None = None) -> Allocation:
     try:
         _run(program)
     except SolveError as failure:
+        if problem.limited and not problem.allows(problem.prior):
+            raise SolveError(
+                "under the other constraints no mixture was found that keeps the loss of every domain within "
+                f"{problem.worse:.3g} of that of the prior mixture, which they do not allow",
+                "Allow a larger rise (worse), or loosen the bounds on shares.",
+            ) from failure
         return _second_way(problem, failure)
     best = _proven(problem, np.asarray(shares.value, float), str(program.solver_stats.solver_name))
     gap = best.certificate["gap"]
