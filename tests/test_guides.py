@@ -26,7 +26,10 @@ PAGES = sorted(["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").g
 BLOCK = re.compile(r"(<!-- elsewhere -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.M | re.S)
 LANGUAGES = {"sh", "python", "yaml", "text"}
 
-FAST = SMALL_SPEC.replace("seeds: 2}", "seeds: 1}") + "law: {family: transfer, draws: 20}\n"
+FAST = (
+    SMALL_SPEC.replace("seeds: 2}", "seeds: 1}")
+    + "law: {family: transfer, draws: 20}\nobjective: {decide: best_guess}\n"
+)
 FOUND = FAST.replace("name: small", "name: study")
 for _name, _count in (("ct", "12, seed: 1"), ("mri", "8, seed: 2")):
     FOUND = FOUND.replace(

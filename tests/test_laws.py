@@ -138,12 +138,12 @@ def test_a_fit_recovers_the_world_and_extrapolates(fit):
 def test_ninety_percent_intervals_hold_the_truth_about_as_often():
     """Over several worlds; one world's intervals succeed and fail together."""
     held = []
-    for seed in range(8):
-        fit = fit_laws(table(noise=0.015, seed=seed), "transfer", draws=60)
+    for seed in range(6):
+        fit = fit_laws(table(noise=0.015, seed=seed), draws=40)
         grid = np.random.default_rng(seed).dirichlet(np.ones(3), 30) * 8000
         low, high = fit.interval(grid)
         held.append(np.mean((low <= truth(grid)) & (truth(grid) <= high)))
-    assert 0.75 < np.mean(held) < 0.99
+    assert 0.8 < np.mean(held) < 0.99
 
 
 @pytest.mark.parametrize("name", ["transfer", "additive", "exponential", "transfer_tilted"])

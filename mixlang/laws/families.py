@@ -389,6 +389,9 @@ class Law:
             result[..., self.at["p"]] = (-main * np.log(total[..., 0]))[..., None]
             if self.own is not None:
                 result[..., self.at["c"]] = -main[..., None] * self._own_logs(theta, units)
+                scales = np.exp(theta[..., None, self.at["log_e"]])
+                parts = theta[..., None, self.at["c"]] * scales / (units[..., self.own, None] + scales)
+                result[..., self.at["log_e"]] = -main[..., None] * parts
         if self.family.tilt:
             result[..., self.at["t"]] = main[..., None] * (amounts / total)
         if self.family.common:

@@ -51,7 +51,7 @@ def starting_spec(found: Discovery, name: str) -> str:
         "",
         "design:",
         "  single_domain: true",
-        f"  mixtures: {{count: {3 * len(found.domains)}, budgets: [{ladder[2]}]}}",
+        f"  mixtures: {{count: {2 * len(found.domains)}, budgets: [{ladder[1]}, {ladder[-1]}]}}   # never at one budget",
         "",
         "objective: {minimize: weighted_loss}     # or worst_case, geometric_mean, robust",
         "constraints:",
