@@ -33,10 +33,15 @@ def amount(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    """A number above 0 and at most 1."""
-    value = amount(text)
+    """A number above 0 and at most 1, or a percentage."""
+    from mixlang.spec.quantities import parse_percent
+
+    try:
+        value = float(parse_percent(text) if text.endswith("%") else text)
+    except ValueError:
+        value = -1.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, not {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, such as 0.02 or 2%, not {text!r}")
     return value
 
 

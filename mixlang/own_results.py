@@ -19,7 +19,7 @@ from mixlang.laws.roles import Columns, owner
 from mixlang.names import EXPECTED, Unit, meant_or_known
 from mixlang.terminal import paragraph
 from mixlang.terminal import table as table_lines
-from mixlang.words import decision_in_words
+from mixlang.words import decision_in_words, skill_in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def fit_tables(
     """
     from mixlang.laws import fit_laws
     from mixlang.laws.csv_tables import read_tables
-    from mixlang.laws.quality import doubts_of, skill_in_words
+    from mixlang.laws.quality import doubts_of
 
     refuse_unwritable(out, mixtures, losses)
     if 0 < draws < _LEAST_DRAWS:
@@ -106,7 +106,7 @@ def fit_tables(
         if trees:
             left = one.scores.get(one.family, {}).get("mixture", float("nan"))
             tested += f" (mixtures left out: {left:.2%}, trees {document['trees'][one.name]:.2%})"
-        tested += "" if one.skill is None else f", {skill_in_words(one).partition(': ')[2]}"
+        tested += "" if one.skill is None else f", R^2 {skill_in_words(one.skill)}"
         rows.append([one.name, one.called, f"error {one.error:.2%}{tested}, seed noise {noise}"])
     for line in table_lines(["", "", ""], rows, "lll", indent=0):
         say(line)
@@ -145,7 +145,6 @@ def predict_table(
     """
     from mixlang.laws import read_fit
     from mixlang.laws.csv_tables import read_mixtures
-    from mixlang.laws.quality import far_in_words
 
     if out is not None:
         refuse_unwritable(out, fit, mixtures)
@@ -171,27 +170,11 @@ def predict_table(
         say(f"note: only rows with {name} = {value} are predicted, as the laws were fitted to such runs")
     if single and not np.allclose(found.budgets, laws.budgets[1], rtol=0.01):
         raise InputError(f"all runs fitted had a budget of {laws.budgets[1]:g}, so nothing is known about others")
-    for note in found.notes:
-        say(f"note: {note}")
-    low, high = laws.budgets
-    outside = int(((found.budgets < low / 1.01) | (found.budgets > high * 1.01)).sum())
-    if outside:
-        say(
-            f"note: {outside} of {len(found.budgets)} rows lie outside the budgets fitted ({low:g} to {high:g}): extrapolated"
-        )
     meant_by = [owner(name, laws.domains) for name in found.domains]
-    order = [meant_by.index(name) for name in laws.domains]
-    amounts = found.amounts[:, order]
-    far = far_in_words(laws, amounts)
-    if far:
-        say(f"note: {far}")
-    losses = laws.predict(amounts)
-    predicted = np.stack([law.given(losses[:, at]) for at, law in enumerate(laws.laws)], axis=1)
-    heads = list(laws.names)
-    if intervals:
-        ends = np.sort(_given(laws, laws.prediction_interval(amounts, intervals)), axis=0)
-        predicted = np.stack([predicted, *ends], axis=2).reshape(len(predicted), -1)
-        heads = [f"{name}{which}" for name in laws.names for which in ("", "_low", "_high")]
+    amounts = found.amounts[:, [meant_by.index(name) for name in laws.domains]]
+    for note in [*found.notes, *_far_notes(laws, amounts)]:
+        say(f"note: {note}")
+    heads, predicted = _predictions(laws, amounts, intervals)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([key, *heads])
@@ -203,9 +186,30 @@ def predict_table(
     say(f"wrote {out}: {len(predicted)} rows, {len(laws.names)} losses")
 
 
-def _given(laws: Fit, ends: tuple[Floats, Floats]) -> Floats:
-    """Ends of intervals in the terms of the table fitted, shape (2, rows, losses); of a score the lower is the higher."""
-    return np.stack([np.stack([law.given(end[:, at]) for at, law in enumerate(laws.laws)], axis=1) for end in ends])
+def _far_notes(laws: Fit, amounts: Floats) -> list[str]:
+    """Which rows are beyond the budgets fitted, or far from the mixtures fitted."""
+    from mixlang.laws.quality import far_in_words
+
+    low, high = laws.budgets
+    totals = amounts.sum(axis=1)
+    outside = int(((totals < low / 1.01) | (totals > high * 1.01)).sum())
+    told = f"{outside} of {len(totals)} rows lie outside the budgets fitted ({low:g} to {high:g}): extrapolated"
+    return [*([told] if outside else []), *filter(None, [far_in_words(laws, amounts)])]
+
+
+def _predictions(laws: Fit, amounts: Floats, level: float | None) -> tuple[list[str], Floats]:
+    """Headings and values: a column a loss, in the terms of the table fitted, followed by the ends of its interval."""
+    predicted = _given(laws, laws.predict(amounts))
+    if not level:
+        return list(laws.names), predicted
+    ends = np.sort([_given(laws, end) for end in laws.prediction_interval(amounts, level)], axis=0)
+    heads = [f"{name}{which}" for name in laws.names for which in ("", "_low", "_high")]
+    return heads, np.stack([predicted, *ends], axis=2).reshape(len(predicted), -1)
+
+
+def _given(laws: Fit, losses: Floats) -> Floats:
+    """Losses, shape (rows, losses), in the terms of the table fitted."""
+    return np.stack([law.given(losses[:, index]) for index, law in enumerate(laws.laws)], axis=1)
 
 
 def _where_there(mixtures: Path, key: str, source: Source) -> dict[str, str]:
@@ -321,7 +325,7 @@ def allocate_fit(fit: Path, out: Path | None, asked: Asked) -> Answer:
         document["scores"] = scores
     if asked.path:
         document["path"] = over_budgets(laws, settings, asked.path)
-    document["notes"] = [*laws.notes, *doubts_of(laws)]
+    document["notes"] = [*laws.notes, *document.pop("doubts", doubts_of(laws))]
     if asked.decide == EXPECTED and laws.draws < 2 and not asked.reach:
         document["notes"].append("these laws were fitted without draws, so the optimum of the fitted laws is taken")
     low, high = laws.budgets
@@ -408,7 +412,7 @@ def show_allocation(document: Answer) -> None:
 
     sure = document["intervals"]
     names = list(document["shares"])
-    says = decision_in_words(document, "uniform" if document["relative_to"] == "uniform" else "proportional")
+    says = decision_in_words(document)
     if says:
         print("\n".join(paragraph(says)))
     print(f"budget {document['budget']:g}: objective {document['objective']:.5f} (1 is {document['relative_to']})")

@@ -269,6 +269,8 @@ MISTAKES = [
     (CAP, "constraints: {worse: much}", "MX0105", "much", "write 0.02 or 2%"),
     (CAP, "constraints: {worse: 200%}", "MX0107", "200%", "1"),
     (CAP, "objective: {decide: guess}", "MX0104", "guess", "did you mean 'best_guess'"),
+    (CAP, "law: {draws: 0}", "MX0222", "0}", "or objective.decide: best_guess"),
+    (CAP, "objective: {minimize: worst_case, decide: expected}", "MX0223", "decide", "there is only the optimum"),
     (CAP, "objective: {tail: 0.5}", "MX0223", "tail", "minimize: robust"),
     ("warmup_steps: 5", "schedule: cosine, decay_fraction: 0.3", "MX0223", "decay_fraction", "schedule cosine"),
     (CAP, "law: {family: power, choose: all}", "MX0223", "choose", "the law 'power'"),

@@ -14,6 +14,7 @@ from worlds import NAMES, rows, settings_of, table, theta_of, truth
 from mixlang.allocate import Problem, answer, solve
 from mixlang.allocate.decide import decide
 from mixlang.allocate.descent import descend
+from mixlang.allocate.structure import structure
 from mixlang.cli import main
 from mixlang.errors import SolveError
 from mixlang.files import write_json
@@ -162,7 +163,7 @@ def test_a_common_error_in_level_counts_less_than_errors_between_mixtures():
     shaky = 0.05 * rng.choice([-1.0, 1.0], 60)
     shaky -= shaky.mean()
     both = {"level": held(np.full(60, 0.05)), "shaky": held(shaky)}
-    form = _form((np.concatenate([np.stack([h.relative for h in both.values()], 1)] * 1), np.ones(60)))
+    form = _form((np.stack([item.relative for item in both.values()], axis=1), np.ones(60)))
     assert form[0, 0] == pytest.approx(form[1, 1], rel=0.1)
     assert stack([both], 0, 0)[0].weights["level"] > 0.6
 
@@ -350,6 +351,24 @@ def test_an_expected_objective_is_the_mean_over_draws_and_its_optimum_is_proven(
     assert min(pulled.value(rival) for rival in rivals) >= pulled.value(found.shares) - found.certificate["gap"]
     again = solve(problem, found.decision["pull"])
     np.testing.assert_allclose(again.shares, found.shares, atol=1e-5)
+
+
+def test_relative_to_specialists_each_draw_has_its_own(noisy):
+    problem = Problem.of(noisy, settings_of(objective__decide="expected", objective__relative_to="specialist"), 6000)
+    shares = np.array([0.2, 0.5, 0.3])
+    assert problem.value(shares) == pytest.approx(problem.objectives(shares).mean())
+    units = np.eye(3) * 6000 / noisy.scale
+    for draw in (0, 7):
+        alone = [law.law.predict(law.draws[draw], units)[own] for own, law in enumerate(noisy.laws)]
+        np.testing.assert_allclose(problem.under(draw).reference[0], alone)
+
+
+def test_who_helps_whom_is_of_the_fit_not_of_one_of_its_draws(noisy):
+    one, other = (answer(noisy, settings_of(objective__decide=how), 6000.0) for how in ("expected", "best_guess"))
+    plain = Problem.of(noisy, settings_of(objective__decide="best_guess"), 6000)
+    expected = structure(plain, np.array(list(one["shares"].values())))
+    assert one["structure"]["elasticity"] == expected["elasticity"]
+    assert one["measure"]["reference"] == pytest.approx(other["measure"]["reference"])
 
 
 def test_the_mixture_taken_is_within_one_standard_error_and_nearest_to_the_prior(noisy):

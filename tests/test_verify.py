@@ -175,7 +175,7 @@ def test_prediction_intervals_hold_a_new_run_not_only_the_curve(fit):
     assert all(law.held_out_error >= law.error for law in fit.laws)
     old = replace(fit, laws=tuple(replace(law, unknown=None) for law in fit.laws))
     half = np.log(old.prediction_interval(amounts)[1] / old.predict(amounts))[0] / norm.ppf(0.95)
-    assert (half >= [law.held_out_error for law in fit.laws]).all()  # laws of before errors were told apart
+    assert (half >= [law.held_out_error for law in fit.laws]).all()  # laws fitted before version 3
 
 
 def test_regret_by_hand():

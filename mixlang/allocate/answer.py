@@ -67,8 +67,8 @@ def answer(
     document["doubts"] = doubts_of(fit)
     if uncertain:
         document["intervals"] = intervals(problem, best.shares, rivals)
-        document["structure"] = structure(problem, best.shares)
-        document["dropped"] = dropped(problem, best.shares)
+        document["structure"] = structure(problem.as_fitted(), best.shares)
+        document["dropped"] = dropped(problem, best)
     if points is not None:
         document["grid"] = grid(problem, best.shares, points)
     return document
@@ -87,7 +87,7 @@ def _with_nearest(problem: Problem, rivals: Mapping[str, Floats]) -> dict[str, F
 
 def _measure(problem: Problem) -> Measure:
     """What an objective of measured losses takes; of a robust objective the mean reference over its draws."""
-    reference = problem.reference.mean(axis=0)
+    reference = (problem.as_fitted() if problem.expected else problem).reference.mean(axis=0)
     return {
         "minimize": problem.objective,
         "weights": dict(zip(problem.fit.names, problem.weights.tolist(), strict=True)),

@@ -44,32 +44,28 @@ def decide(problem: Problem, best: Floats) -> Decided:
     Args:
         problem: of an expected objective; best: its optimum, shape (domains,).
     """
-    path = [(problem.pull, best)]
-    taken = _judged(problem, best, best)
-    pull, shares = problem.pull, best
-    everything = problem.pulled(_PRIOR)
-    whole = descend(everything, best)
+    prior = problem.pulled(_PRIOR)
+    whole = descend(prior, best)
     verdict = _judged(problem, best, whole)
     if verdict[0] <= verdict[1]:
-        return Decided(everything, whole, _said(problem, best, whole, _PRIOR, verdict, True))
-    low, high = problem.pull, None
-    for step in _PULLS[problem.pull < _PULLS]:
-        tried = descend(problem.pulled(float(step)), path[-1][1])
-        path.append((float(step), tried))
+        return Decided(prior, whole, _said(problem, best, whole, _PRIOR, verdict, True))
+    pull, shares, taken = problem.pull, best, _judged(problem, best, best)
+    high = None
+    for step in _PULLS[problem.pull < _PULLS].tolist():
+        tried = descend(problem.pulled(step), shares)
         verdict = _judged(problem, best, tried)
         if verdict[0] > verdict[1]:
-            high = float(step)
+            high = step
             break
-        low, pull, shares, taken = float(step), float(step), tried, verdict
-    if high is not None:
-        for _ in range(_STEPS):
-            middle = float(np.sqrt(max(low, 0.1 * high) * high))
-            tried = descend(problem.pulled(middle), shares)
-            verdict = _judged(problem, best, tried)
-            if verdict[0] <= verdict[1]:
-                low, pull, shares, taken = middle, middle, tried, verdict
-            else:
-                high = middle
+        pull, shares, taken = step, tried, verdict
+    for _ in range(_STEPS if high is not None else 0):
+        middle = float(np.sqrt(max(pull, 0.1 * high) * high))
+        tried = descend(problem.pulled(middle), shares)
+        verdict = _judged(problem, best, tried)
+        if verdict[0] <= verdict[1]:
+            pull, shares, taken = middle, tried, verdict
+        else:
+            high = middle
     return Decided(problem.pulled(pull), shares, _said(problem, best, shares, pull, taken, False))
 
 

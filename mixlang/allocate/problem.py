@@ -47,6 +47,7 @@ class Problem:
         reference: for each scenario the losses that relative losses are relative to, shape (scenarios, losses).
         objective: one of OBJECTIVES; tail: for `robust`, the worst fraction of scenarios that is averaged.
         prior, pull: a mixture to stay near, and the weight of KL(shares || prior).
+        relative_to: the kind of reference.
         expected: whether the objective is its mean over the scenarios, which are then draws.
         worse: by how much the loss on a domain may be above that of the prior mixture, in expectation; None for no limit.
     """
@@ -65,6 +66,7 @@ class Problem:
     tail: float
     prior: Floats
     pull: float
+    relative_to: str
     expected: bool = False
     worse: float | None = None
 
@@ -124,17 +126,17 @@ class Problem:
             float(objective.get("tail", 0.2)),
             prior,
             float(settings["constraints"]["prior"]),
+            objective["relative_to"],
             expected,
             settings["constraints"].get("worse"),
         )
-        return replace(problem, reference=problem.references(objective["relative_to"]))
+        return replace(problem, reference=problem.references())
 
     def under(self, draw: int) -> Problem:
         """The same problem with the laws of one bootstrap draw in place of the fit, each its own reference."""
-        changed = replace(self, thetas=(_thetas(self.fit, draw),), expected=False)
-        ratio = changed.losses(self.prior) / self.losses(self.prior)
         kind = "weighted_loss" if self.objective == "robust" else self.objective
-        return replace(changed, reference=self.reference[:1] * ratio, objective=kind)
+        changed = replace(self, thetas=(_thetas(self.fit, draw),), expected=False, objective=kind)
+        return replace(changed, reference=self._references_by_draw[draw][None])
 
     def pulled(self, pull: float) -> Problem:
         """The same problem with another pull to the prior."""
@@ -142,18 +144,21 @@ class Problem:
 
     def as_fitted(self) -> Problem:
         """The same problem under the fit itself: the best guess in place of an expectation, or of the worst draws."""
-        thetas = (tuple(law.theta for law in self.fit.laws),)
         kind = "weighted_loss" if self.objective == "robust" else self.objective
-        plain = replace(self, thetas=thetas, expected=False, objective=kind)
-        ratio = plain.losses(self.prior) / self.losses(self.prior)
-        return replace(plain, reference=self.reference[:1] * ratio)
+        plain = replace(self, thetas=(_thetas(self.fit, None),), expected=False, objective=kind)
+        return replace(plain, reference=plain.references())
+
+    @cached_property
+    def _references_by_draw(self) -> Floats:
+        """The references under every draw of the fit, shape (draws, losses)."""
+        every = replace(self, thetas=tuple(_thetas(self.fit, draw) for draw in range(self.fit.draws)), expected=False)
+        return every.references()
 
     def objectives(self, shares: Floats) -> Floats:
         """The objective of a mixture under every draw of the fit, each its own reference, shape (draws,)."""
-        base = self.reference[0] / self.losses(self.prior)
-        units = np.stack([self.amounts(shares), self.amounts(self.prior)]) / self.fit.scale
-        both = np.stack([law.law.predict(law.draws[: self.fit.draws], units) for law in self.fit.laws], axis=-1)
-        relative = both[:, 0] / (both[:, 1] * base)
+        units = (self.amounts(shares) / self.fit.scale)[None]
+        losses = [law.law.predict(law.draws[: self.fit.draws], units)[:, 0] for law in self.fit.laws]
+        relative = np.stack(losses, axis=1) / self._references_by_draw
         if self.objective == "worst_case":
             return np.asarray(relative[:, self.weights > 0].max(axis=1))
         if self.objective == "geometric_mean":
@@ -187,7 +192,7 @@ class Problem:
 
     def own_error(self, shares: Floats, other: Floats) -> float:
         """Standard deviation of the difference between two mixtures' objectives that no draw knows of: the laws' own
-        error, in full where the mixtures share less than half of their budget.
+        error at each of the two, in full where the mixtures share less than half of their budget.
 
         An error of the level at a larger budget is mostly common to both; part of it is counted as their own. Laws fitted to
         the same runs err together: errors of two losses are taken to correlate by a half.
@@ -208,9 +213,9 @@ class Problem:
         """Whether mixtures were seen at one budget only, and this one is beyond it: an advantage may not last."""
         return self.fit.ladder <= 1 + 1e-6 and self.amounts(self.prior).sum() > 1.05 * self.fit.budgets[1]
 
-    def references(self, kind: str) -> Floats:
+    def references(self) -> Floats:
         """The predicted losses of the prior mixture, or of each domain's specialist, at the same budget."""
-        if kind in ("proportional", "uniform"):
+        if self.relative_to in ("proportional", "uniform"):
             return np.array([self.losses(self.prior, scenario) for scenario in range(len(self.thetas))])
         rows = []
         for scenario in range(len(self.thetas)):

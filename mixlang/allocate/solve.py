@@ -108,11 +108,8 @@ def solve(problem: Problem, pull: float | None = None) -> Allocation:
         _run(program)
     except SolveError as failure:
         if problem.limited and not problem.allows(problem.prior):
-            raise SolveError(
-                "under the other constraints no mixture was found that keeps the loss of every domain within "
-                f"{problem.worse:.3g} of that of the prior mixture, which they do not allow",
-                "Allow a larger rise (worse), or loosen the bounds on shares.",
-            ) from failure
+            hint = "Allow a larger rise (worse), or loosen the bounds on shares."
+            raise SolveError(_limits_in_words(problem), hint) from failure
         return _second_way(problem, failure)
     best = _proven(problem, np.asarray(shares.value, float), str(program.solver_stats.solver_name))
     gap = best.certificate["gap"]
@@ -148,6 +145,13 @@ def _decided(problem: Problem, pull: float | None) -> Allocation:
     return Allocation(problem, found.shares, found.certificate, decision)
 
 
+def _limits_in_words(problem: Problem) -> str:
+    return (
+        "under the other constraints no mixture was found that keeps the loss of every domain within "
+        f"{problem.worse:.3g} of that of the prior mixture, which they do not allow"
+    )
+
+
 def _proven(problem: Problem, shares: Floats, solver: str) -> Allocation:
     """A solver's answer made feasible and exact, with its certificate.
 
@@ -158,6 +162,8 @@ def _proven(problem: Problem, shares: Floats, solver: str) -> Allocation:
     near = descend(problem, raw) if problem.limited else polished(raw, problem)
     proofs = [(certify(problem, candidate), candidate) for candidate in (raw, near)]
     certificate, found = min(proofs, key=lambda pair: pair[0]["gap"])
+    if problem.limited and not (problem.allows(found) and problem.excess(found)[0].max() <= _SURE):
+        raise SolveError(_limits_in_words(problem), "Allow a larger rise (worse), or loosen the bounds on shares.")
     failed = [condition for condition, held in certificate["convex"].items() if not held]
     if failed:
         raise SolveError(f"the laws are not convex, so nothing is proven: {', '.join(failed)} does not hold")

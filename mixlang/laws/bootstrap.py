@@ -69,7 +69,9 @@ class Members:
     def freedom(self) -> float:
         """Degrees of freedom that the fit has left to the residuals."""
         left = [
-            len(regression.logs) - spent(regression, theta) if regression.pool else _unpooled(regression, theta)
+            len(regression.logs) - spent(regression, theta)
+            if regression.pool is not None
+            else _unpooled(regression, theta)
             for regression, theta in self.pairs
         ]
         return max(1.0, float(self.weights @ np.array(left, float)))
@@ -94,12 +96,12 @@ def bootstrap(parts: Sequence[Members], groups: Ints, draws: int, seed: int) -> 
     found = []
     for loss, part in enumerate(parts):
         first = part.pairs[0][0]
-        centre = first.logs if first.pool else part.fitted()
+        centre = first.logs if first.pool is not None else part.fitted()
         targets = centre + scales[loss] * first.deviations * noise[:, part.rows, loss]
         drawn = [np.broadcast_to(part.weights, (draws, len(part.weights)))] if len(part.pairs) > 1 else []
         for number, (regression, theta) in enumerate(part.pairs):
             pulls = None
-            if regression.pool:
+            if regression.pool is not None:
                 pulls = np.random.default_rng([seed, loss, number]).standard_normal((draws, len(theta)))
             drawn.append(_refitted(regression, theta, targets, pulls))
         found.append(np.concatenate(drawn, axis=1))

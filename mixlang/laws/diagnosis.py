@@ -68,8 +68,11 @@ def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -
             if not scarce:
                 raise InputError(message, "Add runs with other shares of it.")
             notes.append(message)
-    if transfer and len(names) > 1 and not scarce:
-        _refuse_collinear(names, table.amounts)
+    tied = _collinear(names, table.amounts) if transfer and len(names) > 1 and points >= len(names) + 2 else ""
+    if tied and not scarce:
+        raise InputError(tied, "Add runs that vary them independently, or make them one domain.")
+    if tied:
+        notes.append(tied)
     if few and points < len(names) + 2:
         notes.append(
             f"{points} distinct runs for {len(names)} domains: what a domain's data do for the losses of others is mostly "
@@ -87,15 +90,14 @@ def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -
     return notes
 
 
-def _refuse_collinear(names: tuple[str, ...], amounts: Floats) -> None:
+def _collinear(names: tuple[str, ...], amounts: Floats) -> str:
+    """Which domains' amounts are tied together in all runs, in words; empty where none are."""
     scaled = amounts / np.linalg.norm(amounts, axis=0)
     _, values, right = np.linalg.svd(scaled, full_matrices=False)
-    if len(values) < len(names) or values[-1] < _COLLINEAR * values[0]:
-        tied = [f"'{name}'" for name, weight in zip(names, right[-1], strict=True) if abs(weight) > 0.1]
-        raise InputError(
-            f"the amounts of {', '.join(tied)} are tied together in all runs, so their effects cannot be told apart",
-            "Add runs that vary them independently, or make them one domain.",
-        )
+    if len(values) >= len(names) and values[-1] >= _COLLINEAR * values[0]:
+        return ""
+    tied = [f"'{name}'" for name, weight in zip(names, right[-1], strict=True) if abs(weight) > 0.1]
+    return f"the amounts of {', '.join(tied)} are tied together in all runs, so their effects cannot be separated"
 
 
 def diagnose(regression: Regression, theta: Floats, domains: tuple[str, ...]) -> Diagnosis:

@@ -473,13 +473,6 @@ class Law:
             return -2.0 * worth / saturation / (1.0 + given / saturation) ** 3
         return worth * g * (g - 1) * np.exp((g - 2) * np.log(np.maximum(given, _TINY)))
 
-    def exchange(self, theta: Floats, amounts: Floats) -> Floats:
-        """What one more unit of each domain is worth in units of the own domain, at one point, shape (domains,)."""
-        if self.own is None:
-            raise ValueError("a loss of no domain has no own unit to count in")
-        gradient = self.gradient(theta, amounts[None])[..., 0, :]
-        return gradient / gradient[..., self.own, None]
-
     def conditions(self, theta: Floats) -> dict[str, bool]:
         """The conditions of convexity, checked on the numbers; theta may have leading axes."""
         found = {"A, a > 0 by construction": True}

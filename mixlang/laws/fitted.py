@@ -16,7 +16,7 @@ from mixlang.errors import InputError
 from mixlang.files import read_json
 from mixlang.laws.families import FAMILIES, Law
 from mixlang.laws.selection import HeldOut
-from mixlang.laws.stack import NAME, AnyLaw, Stack
+from mixlang.laws.stack import AnyLaw, Stack
 from mixlang.names import STACKED
 
 Floats = NDArray[np.float64]
@@ -251,11 +251,6 @@ class Fit:
         """Losses of rows of amounts, shape (rows, losses)."""
         return np.stack([law.predict(amounts) for law in self.laws], axis=-1)
 
-    def predict_draws(self, amounts: Floats) -> Floats:
-        """The same under each bootstrap draw, shape (draws, rows, losses)."""
-        units = np.atleast_2d(amounts) / self.scale
-        return np.stack([law.law.predict(law.draws[: self.draws], units) for law in self.laws], axis=-1)
-
     def interval(self, amounts: Floats, level: float = 0.9) -> tuple[Floats, Floats]:
         """Lower and upper ends of intervals of the expected losses, each of shape (rows, losses).
 
@@ -382,7 +377,7 @@ def read_fit(path: Path) -> Fit:
 def _read_law(name: str, entry: Mapping[str, Any], domains: tuple[str, ...], scale: float) -> FittedLaw:
     own = None if entry["own"] is None else domains.index(entry["own"])
     law: AnyLaw
-    if entry["family"] == NAME:
+    if entry["family"] == STACKED:
         law = Stack.of(entry["members"], own, len(domains))
     else:
         law = Law(FAMILIES[entry["family"]], own, len(domains))

@@ -74,7 +74,7 @@ def pooled(regressions: Sequence[Regression], repeated: bool) -> list[tuple[Regr
     found: list[Floats] = []
     for number in range(_ROUNDS):
         regressions = [
-            replace(item, pool=_of(pool, kind), deviations=deviations * scale)
+            replace(item, pool={name: pool[name] for name in kind}, deviations=deviations * scale)
             for item, kind, deviations, scale in zip(regressions, kinds, given, scales, strict=True)
         ]
         if number == 0:
@@ -101,10 +101,6 @@ def _kinds(regression: Regression) -> dict[str, slice]:
     if law.family.transfer == "saturating":
         apart |= {"g"}
     return {name: law.at[name] for name in weak if name not in apart and name in _BEFORE}
-
-
-def _of(pool: Pool, kinds: Mapping[str, slice]) -> Pool:
-    return {name: pool[name] for name in kinds}
 
 
 def _moments(regression: Regression, theta: Floats) -> tuple[Floats, float]:

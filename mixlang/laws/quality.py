@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.laws.fitted import Fit, FittedLaw
+from mixlang.words import skill_in_words
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +25,7 @@ def doubts_of(fit: Fit) -> list[str]:
     blind = unseen(fit)
     if blind:
         names = ", ".join(law.name for law in blind)
-        skills = ", ".join(skill_in_words(law) for law in blind)
+        skills = ", ".join(f"{law.name}: R^2 {skill_in_words(law.skill)}" for law in blind if law.skill is not None)
         found.append(
             f"no effect of the mixture on {names} was seen: on mixtures left out the laws predict no better than the mean "
             f"over the mixtures ({skills}). More seeds, validation crops or larger budgets would tell."
@@ -32,25 +33,16 @@ def doubts_of(fit: Fit) -> list[str]:
     if fit.ladder <= 1 + 1e-6 and fit.budgets[1] > fit.budgets[0] * 1.05:
         found.append(
             "mixtures were probed at one budget only, so nothing says whether the advantage of one lasts to larger budgets. "
-            "Probe them at several (design.mixtures.budgets)."
+            "Probe them at several."
         )
     return found
-
-
-def skill_in_words(law: FittedLaw) -> str:
-    """Skill with its interval and the ceiling that noise between seeds leaves."""
-    skill = law.skill
-    if skill is None:
-        return f"{law.name}: not known"
-    most = "" if skill["ceiling"] is None else f", at most {skill['ceiling']:.2f} for the noise between seeds"
-    return f"{law.name}: R^2 {skill['r2']:.2f}, {skill['low']:.2f} to {skill['high']:.2f}{most}"
 
 
 def distance(fit: Fit, amounts: Floats) -> Floats:
     """How far rows of amounts are from the mixtures fitted, in typical distances between those, shape (rows,).
 
-    Hellinger's distance between mixtures: half the squared difference of the roots of their shares, which gives a small
-    share its due. 1 is what the median mixture has to its nearest neighbour.
+    Hellinger's distance between mixtures, sqrt(1 - sum_d sqrt(p_d q_d)), which gives a small share its due. 1 is what the
+    median mixture has to its nearest neighbour.
     """
     rows = np.atleast_2d(amounts)
     roots = np.sqrt(rows / rows.sum(axis=1, keepdims=True))

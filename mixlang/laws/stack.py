@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.laws.families import FAMILIES, Law
+from mixlang.names import STACKED
 
 Floats = NDArray[np.float64]
-
-NAME = "stacked"
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Stack:
     @property
     def name(self) -> str:
         """What a reader is told in place of a family."""
-        return NAME
+        return STACKED
 
     @property
     def own(self) -> int | None:
@@ -99,13 +98,6 @@ class Stack:
         loss, gradient, hessian = (self._sum(theta, [one[i] for one in found], i) for i in range(3))
         return loss, gradient, hessian
 
-    def exchange(self, theta: Floats, amounts: Floats) -> Floats:
-        """What one more unit of each domain is worth in units of the own domain, at one point, shape (domains,)."""
-        if self.own is None:
-            raise ValueError("a loss of no domain has no own unit to count in")
-        gradient = self.gradient(theta, amounts[None])[..., 0, :]
-        return gradient / gradient[..., self.own, None]
-
     def conditions(self, theta: Floats) -> dict[str, bool]:
         """The conditions of convexity, checked on the numbers; theta may have leading axes."""
         weights, _ = self.split(theta)
@@ -140,3 +132,11 @@ class Stack:
 
 AnyLaw = Law | Stack
 """The law of one loss: of one family, or of several."""
+
+
+def exchange(law: AnyLaw, theta: Floats, amounts: Floats) -> Floats:
+    """What one more unit of each domain is worth in units of the own domain, at one point, shape (domains,)."""
+    if law.own is None:
+        raise ValueError("a loss of no domain has no own unit to count in")
+    gradient = law.gradient(theta, amounts[None])[..., 0, :]
+    return gradient / gradient[..., law.own, None]

@@ -26,6 +26,9 @@ _SHARED = 20.0
 _COSTS_NOTHING = 0.03
 """A family is left out where the mean squared error without it is larger by less than this part."""
 
+_LEAST = 0.03
+"""A smaller weight is none."""
+
 _MOST = 4
 """At most so many families: each costs a solve and a hundred draws."""
 
@@ -50,7 +53,8 @@ def stack(found: Sequence[Mapping[str, HeldOut]], draws: int, seed: int) -> list
     """The weights of each loss.
 
     Args:
-        found: for each loss the errors of each family, all on the same rows.
+        found: for each loss the errors of each family; those known on fewer rows than others are left out.
+        draws, seed: of the weights redrawn.
     """
     found = [_comparable(of) for of in found]
     names = [list(of) for of in found]
@@ -150,7 +154,7 @@ def _sparse(form: Floats) -> tuple[list[int], Floats]:
         if best is None or best[0] >= value:
             break
         value, kept, weights = best
-    used = [place for place, weight in enumerate(weights) if weight > 0.03]
+    used = [place for place, weight in enumerate(weights) if weight > _LEAST]
     kept = [kept[place] for place in used]
     return kept, _simplex(form[np.ix_(kept, kept)])
 

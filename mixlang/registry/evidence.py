@@ -57,7 +57,7 @@ def evidence(mixture: Mixture) -> dict[str, Any]:
         "objective": objective_in_words(target["measure"], relative_to) if "measure" in target else "",
         "candidate": doubts(mixture.facts["verified"]) if mixture.status == "candidate" else "",
         "doubts": doubts_in_words(target),
-        "decision": decision_in_words(target, "proportional" if "proportional" in target["baselines"] else "uniform"),
+        "decision": decision_in_words(target),
         "intervals": sure.get("shares"),
         "level": sure.get("level"),
         "draws": sure.get("draws"),

@@ -33,7 +33,7 @@ def answer_section(results: Results) -> list[str]:
     mixture = ", ".join(f"{escape(name)} <b>{target['shares'][name]:.1%}</b>" for name in results.domains)
     nothing = gain_in_words(verdict)
     says = heading(target["budget"], "samples", verdict)
-    decided = decision_in_words(target, "proportional" if results.problem["available"] else "uniform")
+    decided = decision_in_words(target)
     doubted = doubts_in_words(target)
     shown = any((says["about"], says["finding"]) == ("rival", "better") for says in verdict)
     candidate = "" if shown else "A candidate: "

@@ -6,16 +6,9 @@ from html import escape
 
 import numpy as np
 
-from mixlang.laws import FittedLaw
 from mixlang.report.html import number, soft, table
 from mixlang.report.results import Results
-
-
-def _skill(law: FittedLaw) -> str:
-    if law.skill is None:
-        return ""
-    most = "" if law.skill["ceiling"] is None else f", at most {law.skill['ceiling']:.2f}"
-    return f"{law.skill['r2']:.2f} ({law.skill['low']:.2f} to {law.skill['high']:.2f}{most})"
+from mixlang.words import skill_in_words
 
 
 def laws_section(results: Results) -> list[str]:
@@ -27,7 +20,7 @@ def laws_section(results: Results) -> list[str]:
             law.called,
             f"{law.error:.1%}",
             number(None if np.isnan(law.noise) else law.noise, ".1%"),
-            _skill(law),
+            "" if law.skill is None else skill_in_words(law.skill),
             f"{law.used}",
             f"{law.dropped}",
         ]

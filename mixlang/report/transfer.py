@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mixlang.laws.stack import exchange
 from mixlang.report.html import soft
 from mixlang.report.results import Results
 from mixlang.report.svg import heat_map
@@ -27,7 +28,7 @@ def transfer_section(results: Results) -> list[str]:
         parts.append(f"<figure>{heat_map(heading, results.domains, results.domains, ratio, alt)}</figure>")
     amounts = np.array([results.allocation["target"]["amounts"][name] for name in results.domains])
     of_domains = [results.laws[name] for name in results.domains]
-    worth = [law.law.exchange(law.theta, amounts / law.scale).tolist() for law in of_domains]
+    worth = [exchange(law.law, law.theta, amounts / law.scale).tolist() for law in of_domains]
     alt = "Fitted worth of one more sample of each domain, in samples of the evaluated domain, at the published shares"
     figure = heat_map("Worth of one sample at the published shares", results.domains, results.domains, worth, alt)
     parts += [f"<figure>{figure}</figure>", "</div>"]

@@ -10,6 +10,7 @@ from mixlang.names import (
     ALLOCATED,
     AUTO,
     BASELINES,
+    EXPECTED,
     FIXED_TOTAL,
     OWN_ENCODERS,
     OWN_MIXTURES,
@@ -326,9 +327,18 @@ def _law(spec: Spec, findings: _Findings) -> None:
 
 
 def _draws(spec: Spec, findings: _Findings) -> None:
-    if spec.objective.minimize == "robust" and spec.law.draws < _LEAST_DRAWS:
+    objective, given = spec.objective, ("objective", "decide") in findings.marked.keys
+    if objective.minimize == "robust" and spec.law.draws < _LEAST_DRAWS:
         message = f"a robust objective needs bootstrap draws; {spec.law.draws} are too few"
         findings.error("MX0222", ("law", "draws"), message, f"use at least {_LEAST_DRAWS}")
+    elif objective.decide == EXPECTED and objective.minimize not in ("worst_case", "robust"):
+        if spec.law.draws < _LEAST_DRAWS:
+            message = f"what is expected is the mean over bootstrap draws; {spec.law.draws} are too few"
+            hint = f"use at least {_LEAST_DRAWS}, or objective.decide: best_guess"
+            findings.error("MX0222", ("law", "draws"), message, hint)
+    elif given and objective.decide == EXPECTED:
+        message = f"'decide' means nothing to the objective {objective.minimize}, of which there is only the optimum"
+        findings.warn("MX0223", ("objective", "decide"), message, "take it out", key=True)
 
 
 def _model(spec: Spec, findings: _Findings) -> None:

@@ -68,8 +68,7 @@ def _mixture(label: str, target: Document, verdict: Sequence[Document]) -> list[
         ends = [f"{low:.1%} to {high:.1%}" for low, high in [sure["shares"][name]]] if sure else []
         rows.append([name, f"{share:.1%}", f"{target['amounts'][name]:,.0f}", *ends])
     lines = [*_filled(f"{label}: {heading(target['budget'], 'samples', verdict)}", further="  "), *table(head, rows)]
-    prior = "proportional" if "proportional" in target["baselines"] else "uniform"
-    says = [*doubts_in_words(target), *filter(None, [decision_in_words(target, prior)]), *gain_in_words(verdict)]
+    says = [*doubts_in_words(target), *filter(None, [decision_in_words(target)]), *gain_in_words(verdict)]
     lines += [line for sentence in says for line in ["", *_filled(sentence)]]
     lines += _told("what holds this mixture back, by the laws", target.get("binding", []))
     return lines + _told("domains with next to nothing", (target.get("dropped") or {}).get("says", []))

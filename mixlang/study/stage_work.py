@@ -31,7 +31,7 @@ from mixlang.study.compile import reuse_of
 from mixlang.study.known import known_scores, trained_keys
 from mixlang.study.reuse import reused
 from mixlang.study.workspace import Study, Workspace
-from mixlang.words import decision_in_words, signed
+from mixlang.words import decision_in_words, signed, skill_in_words
 
 if TYPE_CHECKING:
     from runners.execute.batch import Batch
@@ -271,7 +271,7 @@ def _begin_training(context: Context, compiled: Plan) -> None:
 def fit(context: Context) -> None:
     """Laws from the table of runs."""
     from mixlang.laws import LossTable, fit_laws
-    from mixlang.laws.quality import doubts_of, skill_in_words
+    from mixlang.laws.quality import doubts_of
 
     runs, settings = context.read("runs.json"), context.read("settings/fit.json")
     table = LossTable.of(runs["domains"], runs["runs"])
@@ -289,7 +289,7 @@ def fit(context: Context) -> None:
     context.write("fit.json", laws.document())
     for law in laws.laws:
         noise = "unknown" if np.isnan(law.noise) else f"{law.noise:.1%}"
-        seen = "" if law.skill is None else f", {skill_in_words(law).partition(': ')[2]}"
+        seen = "" if law.skill is None else f", R^2 {skill_in_words(law.skill)}"
         say(f"  fit: {law.name}: {law.called}, error {law.error:.1%}, seed noise {noise}{seen}")
     for note in [*laws.notes, *doubts_of(laws)]:
         say(f"  fit: note: {note}")
@@ -332,7 +332,7 @@ def allocate(context: Context) -> None:
     gain = 1 - target["objective"] / target["baselines"]["proportional"]["objective"]
     sure = (target.get("intervals") or {}).get("gains", {}).get("proportional")
     ends = "" if sure is None else f" (90 % interval {signed(-sure['interval'][1])} to {signed(-sure['interval'][0])})"
-    says = decision_in_words(target, "proportional" if settings["available"] else "uniform")
+    says = decision_in_words(target)
     if says:
         say(f"  allocate: {says}")
     say(
