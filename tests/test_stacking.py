@@ -16,7 +16,7 @@ from mixlang.allocate.decide import decide
 from mixlang.allocate.descent import descend
 from mixlang.allocate.structure import structure
 from mixlang.cli import main
-from mixlang.errors import SolveError
+from mixlang.errors import InputError, SolveError
 from mixlang.files import write_json
 from mixlang.laws import FAMILIES, Fit, FittedLaw, LossTable, fit_laws, read_fit
 from mixlang.laws.pooling import pooled
@@ -229,6 +229,21 @@ def test_few_runs_are_answered_with_priors(count, least):
     said = " ".join(fit.notes)
     assert ("mostly what priors believe" in said) == (count < 7)
     assert "wide intervals" in said or count < 7
+
+
+def test_a_share_that_never_varied_is_refused_or_said_and_never_extrapolated_by_an_exponent():
+    """Seven runs of five domains once gave a loss of 7 at a share of 0, where all shares seen were .75."""
+    names, data, _, _ = few(12)
+    shares = data.amounts.copy()
+    shares[:, 4] = 3 * shares[:, :4].sum(axis=1)
+    shares /= shares.sum(axis=1, keepdims=True)
+    seven = LossTable.sorted(names, names, shares[:7], data.losses[:7])
+    with pytest.raises(InputError, match="the share of 'd4' is"):
+        fit_laws(seven)
+    six = fit_laws(LossTable.sorted(names, names, shares[:6], data.losses[:6]), draws=0)
+    assert any("the share of 'd4' is 0.75 in every run" in note for note in six.notes)
+    assert six["d4"].weights == {"log_additive": 1.0}
+    assert len(six["d0"].scores) > 2
 
 
 def test_priors_that_are_learned_do_not_count_where_there_are_hundreds_of_runs():

@@ -36,7 +36,8 @@ def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -
 
     Args:
         transfer: whether laws with transfer are asked for; own-data laws need less.
-        few: whether priors decide what few runs leave open; it is then said, not refused.
+        few: whether priors decide what is open with fewer runs than domains and two; it is then said, not refused. With
+            that many a design can vary every share, and one that does not is refused.
 
     Raises:
         InputError: the design cannot identify the laws, whatever the losses were.
@@ -56,24 +57,21 @@ def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -
             "Add runs with other mixtures; replicates of the same mixture do not count.",
         )
     notes = []
-    scarce = few and points < runs_needed(len(names))
+    scarce = few and points < len(names) + 2
     for index, name in enumerate(names):
         column = shares[:, index]
         if not (column > 0).any():
             raise InputError(
                 f"no run trains on '{name}': nothing can be said about it", "Leave it out, or add runs that use it."
             )
-        if len(names) > 1 and np.ptp(column) < _VARIED * column.max():
+        if len(names) > 1 and never_varied(column):
             message = f"the share of '{name}' is {np.median(column):.3g} in every run, so its effect cannot be told from the rest"
             if not scarce:
                 raise InputError(message, "Add runs with other shares of it.")
             notes.append(message)
-    tied = _collinear(names, table.amounts) if transfer and len(names) > 1 and points >= len(names) + 2 else ""
-    if tied and not scarce:
-        raise InputError(tied, "Add runs that vary them independently, or make them one domain.")
-    if tied:
-        notes.append(tied)
-    if few and points < len(names) + 2:
+    if transfer and len(names) > 1 and not scarce:
+        _refuse_collinear(names, table.amounts)
+    if scarce:
         notes.append(
             f"{points} distinct runs for {len(names)} domains: what a domain's data do for the losses of others is mostly "
             f"what priors believe, not what was measured; {runs_needed(len(names))} runs would tell"
@@ -90,14 +88,20 @@ def refuse_unidentifiable(table: LossTable, transfer: bool, few: bool = False) -
     return notes
 
 
-def _collinear(names: tuple[str, ...], amounts: Floats) -> str:
-    """Which domains' amounts are tied together in all runs, in words; empty where none are."""
+def never_varied(shares: Floats) -> bool:
+    """Whether a domain's share is the same in all runs, but for rounding."""
+    return bool(np.ptp(shares) < _VARIED * shares.max())
+
+
+def _refuse_collinear(names: tuple[str, ...], amounts: Floats) -> None:
     scaled = amounts / np.linalg.norm(amounts, axis=0)
     _, values, right = np.linalg.svd(scaled, full_matrices=False)
-    if len(values) >= len(names) and values[-1] >= _COLLINEAR * values[0]:
-        return ""
-    tied = [f"'{name}'" for name, weight in zip(names, right[-1], strict=True) if abs(weight) > 0.1]
-    return f"the amounts of {', '.join(tied)} are tied together in all runs, so their effects cannot be separated"
+    if len(values) < len(names) or values[-1] < _COLLINEAR * values[0]:
+        tied = [f"'{name}'" for name, weight in zip(names, right[-1], strict=True) if abs(weight) > 0.1]
+        raise InputError(
+            f"the amounts of {', '.join(tied)} are tied together in all runs, so their effects cannot be told apart",
+            "Add runs that vary them independently, or make them one domain.",
+        )
 
 
 def diagnose(regression: Regression, theta: Floats, domains: tuple[str, ...]) -> Diagnosis:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from mixlang.errors import InputError
 from mixlang.laws.bootstrap import Members, bootstrap
-from mixlang.laws.diagnosis import diagnose, negative_transfer, notes_of, refuse_unidentifiable
+from mixlang.laws.diagnosis import diagnose, negative_transfer, never_varied, notes_of, refuse_unidentifiable
 from mixlang.laws.families import FAMILIES, Family, Law
 from mixlang.laws.fitted import Fit, FittedLaw, unknown_of
 from mixlang.laws.pooling import pooled
@@ -235,6 +235,10 @@ def _why_not(regression: Regression, name: str, points: int, pool: bool) -> str 
         return f"'power' needs a loss named as a domain; '{name}' is not"
     if law.family.common and not law.family.floor and regression.budgets == 1:
         return f"'{law.name}' needs several budgets"
+    if law.own is not None and law.count > 1 and not law.family.logs:
+        shares = regression.amounts[:, law.own] / regression.amounts.sum(axis=1)
+        if never_varied(shares):  # what lies at other shares is then anybody's guess, and an exponent's a wild one
+            return f"'{law.name}' needs runs that differ in the share of '{name}'"
     if pool and law.held_by_priors and (points >= _POINTS or law.family.logs):
         return None
     if regression.free >= points:
