@@ -258,12 +258,6 @@ class Law:
             box |= {"c": (0.03, 0.05), "r": (0.0, 0.05 if self.own is not None else 0.3), "p": (0.1, 0.2)}
         return {name: value for name, value in box.items() if self.at[name].stop > self.at[name].start}
 
-    @property
-    def held_by_priors(self) -> bool:
-        """Whether every parameter of each domain has a prior, so that fewer runs than parameters have one best fit."""
-        weak = self.weak_priors()
-        return all(name in weak for name in ("k", "t", "r") if self.at[name].stop > self.at[name].start)
-
     def in_units(self, theta: Floats, unit: float) -> Floats:
         """The parameters of losses `unit` times as large; theta may have leading axes."""
         if unit == 1.0:

@@ -17,7 +17,7 @@ from mixlang.laws.bootstrap import Members, bootstrap
 from mixlang.laws.diagnosis import diagnose, negative_transfer, never_varied, notes_of, refuse_unidentifiable
 from mixlang.laws.families import FAMILIES, Family, Law
 from mixlang.laws.fitted import Fit, FittedLaw, unknown_of
-from mixlang.laws.pooling import pooled
+from mixlang.laws.pooling import held_by_priors, pooled
 from mixlang.laws.regression import Regression
 from mixlang.laws.selection import HeldOut, cross_validate, left_out
 from mixlang.laws.stack import Stack
@@ -239,7 +239,7 @@ def _why_not(regression: Regression, name: str, points: int, pool: bool) -> str 
         shares = regression.amounts[:, law.own] / regression.amounts.sum(axis=1)
         if never_varied(shares):  # what lies at other shares is then anybody's guess, and an exponent's a wild one
             return f"'{law.name}' needs runs that differ in the share of '{name}'"
-    if pool and law.held_by_priors and (points >= _POINTS or law.family.logs):
+    if pool and held_by_priors(law) and (points >= _POINTS or law.family.logs):
         return None
     if regression.free >= points:
         return f"'{law.name}' has {regression.free} parameters for {points} distinct runs"
@@ -258,7 +258,10 @@ def _own_only(
         regression, theta = tried["power"]
         return regression.law.in_units(theta, unit)
     regression = _regression(table, loss, FAMILIES["power"], used)
-    if regression.law.own is None or regression.free >= len(np.unique(regression.amounts, axis=0)):
+    own = regression.law.own
+    if own is None or (len(table.domains) > 1 and never_varied(table.shares[used, own])):
+        return None
+    if regression.free >= len(np.unique(regression.amounts, axis=0)):
         return None
     return regression.law.in_units(regression.solve(), unit)
 

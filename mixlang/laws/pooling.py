@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixlang.laws.bootstrap import covariance, spent
+from mixlang.laws.families import Law
 from mixlang.laws.regression import Regression
 
 Floats = NDArray[np.float64]
@@ -38,6 +39,9 @@ _BEFORE: Pool = {
 _BEFORE_LOGS: Pool = {**_BEFORE, "t": (0.0, 0.1)}
 """The same for `log_additive`, where t.h is the straight part of each domain's term, not interference."""
 
+_BEFORE_TILTS: Pool = {**_BEFORE, "t": (0.0, 2.0)}
+"""The same for `exponential`, of which t.h is all that a mixture does."""
+
 _WORTH = 3
 """How many parameters' worth of evidence the beliefs of before have on the widths."""
 
@@ -51,6 +55,29 @@ _ASSUMED = 0.1
 
 _PRIOR_FREEDOM = 8
 """How many degrees of freedom the errors of all losses are worth beside a loss's own."""
+
+
+def priors_before(law: Law) -> Pool:
+    """What is believed of a law's parameters before any loss is seen, by kind: those that losses have in common."""
+    shared = set(law.weak_priors()) & set(_BEFORE)
+    if law.own is None:
+        shared -= {"log_m0", "r"}
+        if law.family.logs:  # scales of a loss of no domain are its own
+            shared -= {"t"}
+    if law.family.transfer == "saturating":
+        shared -= {"g"}
+    before = _BEFORE
+    if law.family.logs:
+        before = _BEFORE_LOGS
+    elif law.family.tilt and not law.family.effective:
+        before, shared = _BEFORE_TILTS, shared | {"t"}
+    return {name: before[name] for name in before if name in shared}
+
+
+def held_by_priors(law: Law) -> bool:
+    """Whether every parameter of each domain has a prior, so that fewer runs than parameters have one best fit."""
+    known = {**law.weak_priors(), **priors_before(law)}
+    return all(name in known for name in ("k", "t", "r") if law.at[name].stop > law.at[name].start)
 
 
 def pooled(regressions: Sequence[Regression], repeated: bool) -> list[tuple[Regression, Floats]]:
@@ -68,9 +95,9 @@ def pooled(regressions: Sequence[Regression], repeated: bool) -> list[tuple[Regr
         return [(item, item.solve()) for item in regressions]
     given = [item.deviations for item in regressions]
     scales = np.array([max(1.0, 0.5 * float(np.std(i.logs)) / float(np.median(i.deviations))) for i in regressions])
-    before = _BEFORE_LOGS if regressions[0].law.family.logs else _BEFORE
-    pool: dict[str, tuple[float, float]] = dict(before)
-    kinds = [_kinds(item) for item in regressions]
+    kinds = [{name: item.law.at[name] for name in priors_before(item.law)} for item in regressions]
+    before = {name: value for item in regressions for name, value in priors_before(item.law).items()}
+    pool = dict(before)
     found: list[Floats] = []
     for number in range(_ROUNDS):
         regressions = [
@@ -89,18 +116,6 @@ def pooled(regressions: Sequence[Regression], repeated: bool) -> list[tuple[Regr
         scales = _scales(regressions, found, given, [freedom for _, freedom in moments], least)
         pool = _learned(pool, before, kinds, found, [variances for variances, _ in moments])
     return list(zip(regressions, found, strict=True))
-
-
-def _kinds(regression: Regression) -> dict[str, slice]:
-    """The parameters that share priors with those of their kind elsewhere, and where they lie."""
-    law = regression.law
-    weak = law.weak_priors()
-    apart = {"t"} if law.own is None and law.family.logs else set()  # scales of a loss of no domain are its own
-    if law.own is None:
-        apart |= {"log_m0", "r"}
-    if law.family.transfer == "saturating":
-        apart |= {"g"}
-    return {name: law.at[name] for name in weak if name not in apart and name in _BEFORE}
 
 
 def _moments(regression: Regression, theta: Floats) -> tuple[Floats, float]:
