@@ -2,19 +2,24 @@
 
     python benchmarks/few_runs.py regmix FOLDER [--runs 16 32 48 64 96 128 256 512] [--subsets 5] [--laws stacked auto]
     python benchmarks/few_runs.py scalebench FOLDER [--runs 4 7 10 15] [--subsets 10] [--laws ...]
-    python benchmarks/few_runs.py dmsl FOLDER [--laws ...]
+    python benchmarks/few_runs.py dmsl FOLDER [--runs 8 12 16 24 32 48] [--laws ...]
 
-regmix: random subsets of the 512 runs, and subsets chosen to be far from each other; mean Spearman rank correlation of 13
+Runs are taken at random, or chosen from their mixtures alone as a design of kind `optimal` chooses them (several times from
+random nine tenths of the runs there are).
+
+regmix: subsets of the 512 runs; mean Spearman rank correlation of 13
 losses on 256 other runs, beside gradient-boosted trees and a linear law of the log loss on the same runs. scalebench: one
 model size at a time, a quarter of its 20 mixtures left out in turn, random subsets of the others; R^2 against the mean, over
 the mixtures left out. dmsl: 310M parameters, every fourth mixture left out, and the largest token count predicted from at
-most half of it: mean relative error, and the part of losses in their 90 % intervals.
+most half of it: mean relative error, and the part of losses in their 90 % intervals; with --runs the error on every fourth
+mixture after so many of the other runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import time
 from pathlib import Path
 
@@ -25,19 +30,19 @@ from mixlang.errors import InputError
 from mixlang.laws import LossTable, fit_laws
 from mixlang.laws.csv_tables import read_tables
 from mixlang.laws.roles import Columns
+from mixlang.laws.sensitivity import sensitivities
+from mixlang.plan.optimal import Costs, choose
 
 Rows = np.ndarray
 
 
-def apart(shares: Rows, count: int, rng: np.random.Generator) -> Rows:
-    """Runs far from each other: each next one the farthest from all before, by Hellinger's distance."""
-    roots = np.sqrt(shares)
-    chosen = [int(rng.integers(len(roots)))]
-    nearest = np.full(len(roots), np.inf)
-    while len(chosen) < count:
-        nearest = np.minimum(nearest, 1 - roots @ roots[chosen[-1]])
-        chosen.append(int(np.argmax(nearest)))
-    return np.array(chosen)
+def picked(how: str, amounts: Rows, count: int, owners: list[int | None], rng: np.random.Generator) -> Rows:
+    """Rows of some runs: `random`, or `chosen` from their amounts alone."""
+    if how == "random":
+        return rng.permutation(len(amounts))[:count]
+    pool = np.sort(rng.permutation(len(amounts))[: max(count, round(0.9 * len(amounts)))])
+    parts = sensitivities(amounts[pool], amounts[pool], owners)
+    return pool[choose(parts, Costs.alone(np.ones(len(pool))), count, bounded=False).runs]
 
 
 def trees(table: LossTable, amounts: Rows) -> Rows:
@@ -92,12 +97,14 @@ def regmix(options: argparse.Namespace) -> None:
         + "   mean Spearman, smallest over subsets in brackets"
     )
     for count in options.runs or (16, 32, 48, 64, 96, 128, 256, 512):
-        for chosen in ("random", "apart") if count < len(train.losses) else ("all",):
+        for chosen in ("random", "chosen") if count < len(train.losses) else ("all",):
             found: dict[str, list[float]] = {law: [] for law in options.laws}
             for subset in range(options.subsets if chosen != "all" else 1):
                 rng = np.random.default_rng([count, subset])
                 rows = (
-                    rng.permutation(len(train.losses))[:count] if chosen != "apart" else apart(train.shares, count, rng)
+                    np.arange(count)
+                    if chosen == "all"
+                    else picked(chosen, train.amounts, count, own_columns(read[0]), rng)
                 )
                 kept = np.zeros(len(train.losses), bool)
                 kept[rows] = True
@@ -114,12 +121,14 @@ def scalebench(options: argparse.Namespace) -> None:
         rows = list(csv.DictReader(file))
     names = [f"domain_{index}" for index in range(1, 6)]
     print(
-        "runs  "
+        "runs  chosen  "
         + "".join(f"{law:>22}" for law in options.laws)
         + "   mean R^2 of mixtures left out, deviation, refused"
     )
-    for count in options.runs or (4, 7, 10, 15):
+    for count, how in itertools.product(options.runs or (4, 7, 10, 15), ("random", "chosen")):
         cells = []
+        if count >= 15 and how == "chosen":
+            continue
         for law in options.laws:
             scores, refused = [], 0
             for size in sorted({row["parameters"] for row in rows}, key=float):
@@ -130,7 +139,8 @@ def scalebench(options: argparse.Namespace) -> None:
                     rng, guess = np.random.default_rng([count, subset]), np.full_like(losses, np.nan)
                     for fold in range(4):
                         left = np.arange(len(here)) % 4 == fold
-                        kept = rng.permutation(np.flatnonzero(~left))[:count]
+                        pool = np.flatnonzero(~left)
+                        kept = pool[picked(how, shares[pool], count, list(range(5)), rng)]
                         table = LossTable.sorted(names, names, shares[kept], losses[kept])
                         found = predicted(law, table, shares[left])
                         if found is not None:
@@ -141,7 +151,7 @@ def scalebench(options: argparse.Namespace) -> None:
                     errors = ((guess - losses) ** 2).sum(axis=0) / ((losses - losses.mean(axis=0)) ** 2).sum(axis=0)
                     scores.append(float(1 - errors.mean()))
             cells.append(f"{np.mean(scores):.3f} +-{np.std(scores):.3f} {refused}" if scores else f"refused {refused}")
-        print(f"{count:4}  " + "".join(f"{cell:>22}" for cell in cells), flush=True)
+        print(f"{count:4}  {how:6}  " + "".join(f"{cell:>22}" for cell in cells), flush=True)
 
 
 def dmsl(options: argparse.Namespace) -> None:
@@ -160,6 +170,20 @@ def dmsl(options: argparse.Namespace) -> None:
         "every fourth mixture": (mixtures % 4 != 0, mixtures % 4 == 0),
         "twice the largest budget": (half, np.isclose(tokens, tokens.max())),
     }
+    if options.runs:
+        left = mixtures % 4 == 0
+        pool, owners = np.flatnonzero(~left), [*range(len(domains)), None]
+        for count, how, law in itertools.product(options.runs, ("random", "chosen"), options.laws):
+            errors = []
+            for subset in range(options.subsets):
+                kept = pool[picked(how, amounts[pool], count, owners, np.random.default_rng([count, subset]))]
+                table = LossTable.sorted(domains, names, amounts[kept], losses[kept], owners=[*domains, None])
+                guess = predicted(law, table, amounts[left])
+                if guess is not None:
+                    errors.append(float(np.abs(guess / losses[left] - 1).mean()))
+            found = f"{np.median(errors):.3%} ({min(errors):.3%} to {max(errors):.3%})" if errors else "refused"
+            print(f"{count:4}  {how:6}  {law:10} median error {found}", flush=True)
+        return
     print("law               question                   mean error  in 90 %  median half width  CPU-s")
     for law in options.laws:
         for name, (seen, left) in questions.items():

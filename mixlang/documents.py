@@ -65,6 +65,18 @@ class EvaluationSettings(TypedDict):
     seed: int
 
 
+class ChosenDesign(TypedDict):
+    """How good a design of kind `optimal` is.
+
+    `samples`: trained in all; `candidates`: how many runs were chosen among; `deviation_over_least`: the standard deviation
+    of its predictions over the least that any design of its cost can have (a bound, so never below 1), null where unknown.
+    """
+
+    samples: int
+    candidates: int
+    deviation_over_least: float | None
+
+
 class Training(TypedDict):
     """What all runs of a plan have in common."""
 

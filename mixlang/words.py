@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mixlang.documents import Change, Finding, Measure, Skill, Solved
+from mixlang.documents import Change, ChosenDesign, Finding, Measure, Skill, Solved
 
 
 def signed(part: float) -> str:
@@ -150,3 +150,12 @@ def objective_in_words(measure: Measure, relative_to: str) -> str:
         f"objective ({measure['minimize']}): {formula}, {weighted}; lower is better. A relative loss is a loss divided by "
         f"{reference}{one}."
     )
+
+
+def design_in_words(design: ChosenDesign) -> str:
+    """How good an optimal design is."""
+    says = f"the runs are chosen of {design['candidates']:,} candidates and train {design['samples']:,} samples"
+    times = design["deviation_over_least"]
+    if times is None:
+        return says
+    return f"{says}; their predictions vary at most {times - 1:.0%} more than those of any design of that cost"

@@ -7,6 +7,7 @@ from mixlang.spec import SpecError, load_spec
 
 CT = "{modality: ct,  source: {phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}}"
 PHANTOM = "{phantom: {count: 12, seed: 1, shape: [24, 24, 24]}}"
+DESIGN = "design: {mixtures: {count: 2, budgets: [480]}}"
 CAP = "constraints: {repetition: 400}"
 
 
@@ -266,6 +267,10 @@ MISTAKES = [
     ("modality: ct,", "modality: ct, cost: 2,", "MX0221", "additive", "costs are equal"),
     (CAP, "objective: {minimize: robust}\nlaw: {draws: 3}", "MX0222", "3}", "at least 10"),
     ("target: 2000", "target: 4000", "MX0251", "budgets:", "at one budget only, 480"),
+    (DESIGN, "design: {kind: optimal}", "MX0252", "kind", "say how many samples"),
+    (DESIGN, "design: {kind: optimal, samples: 2000}", "MX0253", "2000", "raise design.samples"),
+    (DESIGN, "design: {kind: optimal, samples: 9000, mixtures: {count: 2}}", "MX0223", "mixtures", "kind optimal"),
+    (DESIGN, "design: {samples: 9000}", "MX0223", "samples", "kind sobol"),
     (CAP, "constraints: {worse: much}", "MX0105", "much", "write 0.02 or 2%"),
     (CAP, "constraints: {worse: 200%}", "MX0107", "200%", "1"),
     (CAP, "objective: {decide: guess}", "MX0104", "guess", "did you mean 'best_guess'"),

@@ -1,6 +1,7 @@
 """The plan: identity, the firewall, the design of the probe, the split."""
 
 import dataclasses
+import json
 
 import pytest
 from conftest import SMALL_SPEC
@@ -12,6 +13,7 @@ from mixlang.files import canonical_json, canonical_object, digest
 from mixlang.plan.build import Plan, compile_plan, unusable
 from mixlang.plan.data_manifest import DataManifest, DomainData, VolumeRecord, in_two_domains
 from mixlang.plan.design import probe_points, sobol_simplex
+from mixlang.plan.ladder import shared_samples, trunk_of
 from mixlang.plan.split import split_subjects
 from mixlang.plan.stages import STAGES
 from mixlang.plan.whole_samples import whole_amounts, whole_mixture
@@ -276,3 +278,25 @@ def test_mixtures_repeat_exactly_at_multiples_of_4096(tmp_path):
     more = mixtures([2048, 4096, 12288, 16384])
     assert {budget: more[budget] for budget in found} == found
     assert all(sum(mix.values()) == 2048 for mix in more[2048])
+
+
+def test_an_optimal_design_is_a_plan_that_trains_what_it_says_and_constraints_leave_it(tmp_path):
+    text = SMALL_SPEC.replace("{mixtures: {count: 2, budgets: [480]}}", "{kind: optimal, samples: 9000}")
+    plan = compiled(tmp_path, text).plan
+    assert plan.design is not None
+    trunks, trained = {}, 0
+    for run in plan.runs:
+        whole = trunk_of(plan, run)
+        trained += run.budget - (shared_samples(plan, run) if whole is not None else 0)
+        trunks[run.key] = whole
+    assert any(trunks.values())
+    assert trained == plan.design["samples"] <= 9000
+    changed = text.replace("prior: {kl: 0}", "prior: {kl: 0.1}") + "objective: {weights: {ct: 2}}\n"
+    again = compiled(tmp_path, changed).plan
+    assert again.as_dict() == plan.as_dict()
+    (tmp_path / "plan.json").write_text(json.dumps(plan.as_dict()))
+    assert Plan.read(tmp_path / "plan.json") == plan
+    other = compiled(tmp_path, text.replace("samples: 9000", "samples: 7000")).plan
+    assert other.design["samples"] <= 7000
+    single = compiled(tmp_path, text.replace("samples: 9000", "samples: 9000, single_domain: false")).plan
+    assert {run.kind for run in single.runs} == {"mixture"}

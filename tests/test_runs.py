@@ -17,7 +17,7 @@ from mixlang.errors import Interrupted, StageError, WriteError
 from mixlang.files import write_json
 from mixlang.plan.build import Plan
 from mixlang.plan.evaluations import evaluations_of, keys_of
-from mixlang.plan.ladder import stable_steps
+from mixlang.plan.whole_samples import stable_steps
 from mixlang.spec.schema import Launch
 from runners.execute import faults
 from runners.execute.batch import Batch

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mixlang.documents import EvaluationSettings, RunRow, TaskSettings, Training, Volume
+from mixlang.documents import ChosenDesign, EvaluationSettings, RunRow, TaskSettings, Training, Volume
 from mixlang.errors import InputError
 from mixlang.files import canonical_json, canonical_object, digest, read_json, text_digest
 from mixlang.names import BEST_GUESS
@@ -21,6 +21,7 @@ from mixlang.plan.data_manifest import DataManifest, VolumeRecord
 from mixlang.plan.design import probe_points
 from mixlang.plan.split import order_key, split_subjects
 from mixlang.plan.tasks import compile_tasks, downstream_settings, probe_tasks
+from mixlang.plan.whole_samples import stable_steps
 from mixlang.spec.presets import resolve_intensity, resolve_model
 from mixlang.spec.schema import Spec
 
@@ -76,6 +77,7 @@ class Plan:
         volumes: for each prepared-volume key, the file it comes from and how it is preprocessed.
         target: the budget that `repetition: match` matches, or None.
         runs: the probe runs.
+        design: of a design of kind `optimal` how good it is, else None.
     """
 
     training: Training
@@ -84,6 +86,7 @@ class Plan:
     volumes: dict[str, Volume]
     target: int | None
     runs: list[Run]
+    design: ChosenDesign | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON."""
@@ -95,6 +98,7 @@ class Plan:
             "volumes": self.volumes,
             "target": self.target,
             "runs": [run.as_dict() for run in self.runs],
+            **({} if self.design is None else {"design": self.design}),
         }
 
     @classmethod
@@ -111,7 +115,8 @@ class Plan:
             runs = [Run.from_dict(item) for item in value["runs"]]
             training = {name: value["training"][name] for name in ("crop", "model", "recipe")}
             evaluation = value["evaluation"] if value["version"] == 2 else value["training"]["evaluation"]
-            return cls(training, evaluation, value["domains"], value["volumes"], value["target"], runs)
+            design = value.get("design")
+            return cls(training, evaluation, value["domains"], value["volumes"], value["target"], runs, design)
         except (KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error})", "Delete it and run 'mixlang compile SPEC'.") from error
 
@@ -247,15 +252,29 @@ def compile_plan(spec: Spec, manifest: DataManifest, reuse: Callable[[Plan], lis
     evaluation: EvaluationSettings = {"crops": spec.data.validation_crops, "seed": spec.data.split.seed}
     bare = Plan(training_of(spec), evaluation, domains, volumes, match, [])
     kept = reuse(bare) if reuse is not None else []
-    points = [(kind, amounts) for kind, amounts in probe_points(spec) if not _taught(amounts, kept)]
-    new = [bare.run(kind, amounts, seed) for kind, amounts in points for seed in range(spec.budgets.seeds)]
-    runs = [*kept, *new]
-    plan = replace(bare, runs=list({run.key: run for run in runs}.values()))
+    points, design = _points(spec, kept)
+    runs = [*kept, *(bare.run(kind, amounts, seed) for kind, amounts, seed in points)]
+    plan = replace(bare, runs=list({run.key: run for run in runs}.values()), design=design)
     settings = _settings(spec, available)
     tasks = compile_tasks(spec, manifest, places, validation)
     settings["evaluate"] = {"tasks": probe_tasks(spec, tasks), "reuse": spec.design.reuse}
     settings["downstream"] = downstream_settings(spec, tasks)
     return Compiled(plan, settings, tasks)
+
+
+def _points(spec: Spec, kept: Sequence[Run]) -> tuple[list[tuple[str, dict[str, int], int]], ChosenDesign | None]:
+    """The probe runs to train as (kind, samples of each domain, seed), and of an optimal design how good it is."""
+    if spec.design.kind == "optimal":
+        from mixlang.plan.chosen_runs import optimal_points
+
+        batch, recipe = spec.train.batch_size, training_of(spec)["recipe"]
+        # With `repetition: match` runs of one mixture draw from different volumes, so none begins like another.
+        alike = spec.train.repetition == "free"
+        stable = [alike * stable_steps(budget // batch, recipe) * batch for budget in sorted(set(spec.budgets.probe))]
+        chosen = optimal_points(spec, stable, [run.amounts for run in kept])
+        return chosen.points, chosen.found
+    points = [(kind, amounts) for kind, amounts in probe_points(spec) if not _taught(amounts, kept)]
+    return [(kind, amounts, seed) for kind, amounts in points for seed in range(spec.budgets.seeds)], None
 
 
 def _taught(amounts: Mapping[str, int], kept: Sequence[Run]) -> bool:

@@ -41,25 +41,36 @@ def _broken(point: Sequence[float]) -> list[float]:
     return [*shares, rest]
 
 
-def probe_points(spec: Spec) -> list[tuple[str, dict[str, int]]]:
+Point = tuple[str, dict[str, int]]
+"""A probe point: its kind, and the samples of each domain."""
+
+
+def probe_points(spec: Spec) -> list[Point]:
     """Every distinct probe point as (kind, samples of each domain), in a fixed order: the ladder, then the mixtures.
 
     Domains are taken by name, in alphabetical order, so that their order in the file decides nothing.
     """
     names = sorted(spec.domains)
-    points: list[tuple[str, dict[str, int]]] = []
+    points: list[Point] = []
     if spec.design.single_domain:
         for budget in sorted(spec.budgets.probe):
             points.extend(("single", {name: budget * (name == alone) for name in names}) for alone in names)
     mixtures = spec.design.mixtures
     budgets = sorted(mixtures.budgets if mixtures.budgets is not None else spec.budgets.probe)
+    shares = sobol_simplex(len(names), mixtures.count)
     for budget in budgets:
-        # Shares in 4,096ths repeat exactly from budget to budget: the runs are ladders, whose beginnings are shared.
-        times = budget // _GRAIN if budget % _GRAIN == 0 else 1
-        for shares in sobol_simplex(len(names), mixtures.count):
-            amounts = [times * amount for amount in whole_amounts(shares, budget // times)]
-            points.append(("mixture", dict(zip(names, amounts, strict=True))))
+        points.extend(("mixture", amounts) for amounts in whole_mixtures(names, shares, budget))
     return points
+
+
+def whole_mixtures(names: Sequence[str], shares: Sequence[Sequence[float]], budget: int) -> list[dict[str, int]]:
+    """Whole samples of each domain for some mixtures.
+
+    Shares in 4,096ths repeat exactly from budget to budget: the runs are ladders, whose beginnings are shared.
+    """
+    times = budget // _GRAIN if budget % _GRAIN == 0 else 1
+    whole = [whole_amounts(mixture, budget // times) for mixture in shares]
+    return [dict(zip(names, [times * amount for amount in amounts], strict=True)) for amounts in whole]
 
 
 def grid_points(domains: int, count: int) -> list[list[float]]:

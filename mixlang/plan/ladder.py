@@ -5,15 +5,8 @@ Two runs that differ in budget alone do the same until the shorter one decays: s
 
 from __future__ import annotations
 
-from mixlang.documents import Recipe
 from mixlang.plan.build import Plan, Run
-
-
-def stable_steps(steps: int, recipe: Recipe) -> int:
-    """Optimizer steps at the beginning of a run whose learning rate does not depend on how long the run is."""
-    if recipe["schedule"] == "cosine":
-        return 0
-    return steps - (max(1, round(recipe["decay_fraction"] * steps)) if recipe["decay_fraction"] else 0)
+from mixlang.plan.whole_samples import stable_steps
 
 
 def shared_samples(plan: Plan, run: Run) -> int:

@@ -1,9 +1,11 @@
-"""Rounding: whole samples of each domain for shares of a budget."""
+"""Whole samples of each domain for shares of a budget, and whole steps before a run decays."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+
+from mixlang.documents import Recipe
 
 
 def whole_amounts(shares: Sequence[float], budget: int) -> list[int]:
@@ -24,3 +26,10 @@ def whole_mixture(
     total = sum(exact.values())
     whole = int((total + 1e-6) // batch) * batch
     return dict(zip(exact, whole_amounts([value / total for value in exact.values()], whole), strict=True))
+
+
+def stable_steps(steps: int, recipe: Recipe) -> int:
+    """Optimizer steps at the beginning of a run whose learning rate does not depend on how long the run is."""
+    if recipe["schedule"] == "cosine":
+        return 0
+    return steps - (max(1, round(recipe["decay_fraction"] * steps)) if recipe["decay_fraction"] else 0)

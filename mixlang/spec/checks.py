@@ -124,12 +124,15 @@ def _known_tasks(spec: Spec, findings: _Findings) -> None:
 def _ignored(spec: Spec, findings: _Findings) -> None:
     """Keys that are given and that another key makes meaningless."""
     cosine, named = spec.train.schedule == "cosine", spec.law.family != AUTO
+    chosen = spec.design.kind == "optimal"
     bare = not any(task.modes for task in spec.tasks.values())
     wasted: list[tuple[bool, Path_, str]] = [
         (cosine, ("train", "decay_fraction"), "schedule cosine, which decays from the warmup on"),
         (named, ("law", "choose"), f"the law '{spec.law.family}'"),
         (not spec.verify.grid.count, ("verify", "grid", "seeds"), "a grid of no mixtures"),
-        (not spec.design.mixtures.count, ("design", "mixtures", "budgets"), "a design of no mixtures"),
+        (not spec.design.mixtures.count and not chosen, ("design", "mixtures", "budgets"), "a design of no mixtures"),
+        (chosen, ("design", "mixtures"), "a design of kind optimal, which chooses its mixtures"),
+        (not chosen, ("design", "samples"), "a design of kind sobol, whose mixtures and budgets say what is trained"),
         *(
             (bare, ("downstream", key), "a study without tasks to measure at the end")
             for key in ("encoders", "budget", "seeds", "labels")
@@ -251,6 +254,12 @@ def points_needed(domains: int) -> int:
 def _design(spec: Spec, findings: _Findings) -> None:
     design, probe = spec.design, spec.budgets.probe
     domains = len(spec.domains)
+    if len(set(probe)) < 4:
+        message = f"{len(set(probe))} probe budgets cannot identify a power law with a floor; at least 4 are needed"
+        findings.error("MX0213", ("budgets", "probe"), message, "add budgets, each about 1.5 to 2 times the one before")
+    if design.kind == "optimal":
+        _samples(spec, findings)
+        return
     mixed_at = design.mixtures.budgets if design.mixtures.budgets is not None else probe
     for index, amount in enumerate(design.mixtures.budgets or []):
         if amount not in probe:
@@ -271,9 +280,6 @@ def _design(spec: Spec, findings: _Findings) -> None:
         if path not in findings.marked.keys:
             path = ("budgets", "probe")
         findings.warn("MX0251", path, message, "give design.mixtures.budgets two or more probe budgets", key=True)
-    if len(set(probe)) < 4:
-        message = f"{len(set(probe))} probe budgets cannot identify a power law with a floor; at least 4 are needed"
-        findings.error("MX0213", ("budgets", "probe"), message, "add budgets, each about 1.5 to 2 times the one before")
     points = design.single_domain * domains * len(probe) + design.mixtures.count * len(mixed_at)
     needed = points_needed(domains)
     if design.reuse:
@@ -285,6 +291,23 @@ def _design(spec: Spec, findings: _Findings) -> None:
     if not design.single_domain and design.mixtures.count < domains:
         message = "without single-domain runs, fewer mixtures than domains leave some shares unvaried"
         findings.error("MX0215", ("design",), message, "set single_domain: true or raise mixtures.count", key=True)
+
+
+def _samples(spec: Spec, findings: _Findings) -> None:
+    """What an optimal design may train."""
+    samples, largest = spec.design.samples, max(spec.budgets.probe)
+    if samples is None:
+        help = "say how many samples may be trained in all, such as design: {kind: optimal, samples: 400k}"
+        findings.error("MX0252", ("design", "kind"), "a design of kind optimal needs 'samples'", help, key=True)
+        return
+    needed = points_needed(len(spec.domains))
+    least = 2 * largest + needed * min(spec.budgets.probe)
+    if samples < least:
+        message = (
+            f"{show_amount(samples)} samples are too few to choose runs for: two of the largest probe budget and {needed} of the "
+            f"smallest, which {len(spec.domains)} domains need, take {show_amount(least)}"
+        )
+        findings.error("MX0253", ("design", "samples"), message, "raise design.samples or lower the probe budgets")
 
 
 def _shares(spec: Spec, findings: _Findings) -> None:

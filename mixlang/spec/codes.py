@@ -271,6 +271,19 @@ CODES: dict[str, Code] = {
         "name: demo\ndesign: {mixtures: {count: 12, budgets: [24576]}}",
         warning=True,
     ),
+    "MX0252": Code(
+        "an optimal design without samples",
+        "A design of kind optimal chooses runs for the samples that may be trained in all.",
+        "name: demo",
+        "name: demo\ndesign: {kind: optimal}",
+    ),
+    "MX0253": Code(
+        "an optimal design with too few samples",
+        "Fewer samples than two runs of the largest probe budget and as many of the smallest as there must be distinct runs "
+        "leave no choice.",
+        "name: demo",
+        "name: demo\ndesign: {kind: optimal, samples: 20k}",
+    ),
     "MX0301": Code("an undefined variable", "A `${variable}` of a path has no value on this machine.", _CT,
                    "{modality: ct, source: {manifest: '${data_root}/ct.csv'}}"),
     "MX0302": Code("data that are not there", "A source names no file of this machine.", _CT,

@@ -79,7 +79,7 @@ def resolved(spec: Spec) -> dict[str, Any]:
             result["domains"][name]["source"]["suffix"] = resolve_suffix(domain)
         if domain.source.monai_datalist is not None:
             result["domains"][name]["source"]["key"] = domain.source.key or "training"
-    if spec.design.mixtures.budgets is None:
+    if spec.design.mixtures.budgets is None and spec.design.kind == "sobol":
         result["design"]["mixtures"]["budgets"] = list(spec.budgets.probe)
     domains = {name: spec.objective.weight(name) for name in spec.domains}
     tasks = spec.objective.of_tasks

@@ -372,7 +372,13 @@ class Budgets(Section):
     )
     target: Amount = _key(..., "The budget the published mixture is for.", "200k", "samples")
     seeds: int = _key(
-        2, "Runs of every probe point, with seeds 0, 1, ...; 2 or more tell the noise.", 2, "runs", ge=1, le=100
+        2,
+        "Runs of every probe point, with seeds 0, 1, ...; 2 or more tell the noise. Of a design of kind optimal, seeds of the "
+        "tenth of the samples that repeats runs.",
+        2,
+        "runs",
+        ge=1,
+        le=100,
     )
 
 
@@ -397,7 +403,16 @@ def _version(value: str) -> str:
 class Design(Section):
     """Which probe runs are trained."""
 
-    single_domain: bool = _key(True, "Each domain alone at each probe budget.", False)
+    kind: Literal["sobol", "optimal"] = _key(
+        "sobol",
+        "sobol: single domains and evenly spread mixtures, each at each of its budgets; optimal: those of many candidates "
+        "after which predictions vary least for the samples they cost (docs/study.md).",
+        "optimal",
+    )
+    samples: Amount | None = _key(
+        None, "optimal: samples trained in all; the beginning that runs share counts once.", "400k", "samples"
+    )
+    single_domain: bool = _key(True, "Each domain alone at each probe budget; optimal: where it tells enough.", False)
     reuse: list[Annotated[str, AfterValidator(_version)]] = _key(
         [],
         "Published versions of this registry whose probe runs are kept, by name and number: of the same recipe, they are "

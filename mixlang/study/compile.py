@@ -194,10 +194,16 @@ def _few_points(loaded: LoadedSpec, plan: Plan) -> list[Diagnostic]:
     """That a design with reused runs has too few points; one without is judged before its data are looked at."""
     points = len({tuple(sorted(run.amounts.items())) for run in plan.runs})
     needed = points_needed(len(plan.domains))
-    if not loaded.spec.design.reuse or points >= needed:
+    if points >= needed or (not loaded.spec.design.reuse and loaded.spec.design.kind == "sobol"):
         return []
-    message = f"with the runs that are kept, {points} distinct probe points cannot identify transfer: {needed} needed"
-    help = "raise design.mixtures.count or add probe budgets"
+    if loaded.spec.design.kind == "optimal":
+        message = f"the runs chosen are {points} distinct probe points, which cannot identify transfer: {needed} needed"
+        help = "raise design.samples"
+    else:
+        message = (
+            f"with the runs that are kept, {points} distinct probe points cannot identify transfer: {needed} needed"
+        )
+        help = "raise design.mixtures.count or add probe budgets"
     return [loaded.marked.diagnostic("MX0214", ("design",), message, help, key=True)]
 
 

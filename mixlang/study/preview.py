@@ -18,6 +18,7 @@ from mixlang.study.estimate import estimate, left_of, over_limits
 from mixlang.study.reuse import reused
 from mixlang.study.workspace import Study
 from mixlang.terminal import table
+from mixlang.words import design_in_words
 from runners.execute.devices import Devices, devices
 from runners.execute.engines.local import runs_at_once
 
@@ -80,6 +81,7 @@ def overview(study: CompiledStudy) -> Preview:
             {"version": one.label, "runs": len(one.runs), "left_out": one.left}
             for one in reused(study.workspace, spec.design.reuse, plan)
         ],
+        "design": plan.design,
         "no_longer_planned": len(planned - {run.key for run in plan.runs}),
         "stages": [
             {"name": name, "after": directly_before(name), "runs": bool(stages[name]), "why": stages[name]}
@@ -126,6 +128,8 @@ def show_overview(found: Preview) -> None:
         for kind, row in found["kinds"].items()
     ]
     _print_table(["kind", "runs", "done", "to evaluate", "to train", "samples", "samples to train"], kinds)
+    if found["design"] is not None:
+        print(design_in_words(found["design"]))
     for kind, row in found["kinds"].items():
         if not row["known"]:
             print(f"{kind}: which runs is not known before the allocation; at most these, counted as to do")

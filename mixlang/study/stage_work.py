@@ -31,7 +31,7 @@ from mixlang.study.compile import reuse_of
 from mixlang.study.known import known_scores, trained_keys
 from mixlang.study.reuse import reused
 from mixlang.study.workspace import Study, Workspace
-from mixlang.words import decision_in_words, signed, skill_in_words
+from mixlang.words import decision_in_words, design_in_words, signed, skill_in_words
 
 if TYPE_CHECKING:
     from runners.execute.batch import Batch
@@ -108,6 +108,8 @@ def plan(context: Context) -> None:
     of_others = "".join(f", {len(one.runs)} of them of {one.label}" for one in versions)
     samples = sum(run.budget for run in compiled.plan.runs)
     say(f"  plan: {len(compiled.plan.runs)} probe runs{of_others}, {samples:,} samples")
+    if compiled.plan.design is not None:
+        say(f"  plan: {design_in_words(compiled.plan.design)}")
 
 
 def prepare(context: Context) -> None:

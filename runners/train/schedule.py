@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mixlang.documents import Recipe
-from mixlang.plan.ladder import stable_steps
+from mixlang.plan.whole_samples import stable_steps
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
