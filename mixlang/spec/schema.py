@@ -406,7 +406,7 @@ class Design(Section):
     kind: Literal["sobol", "optimal"] = _key(
         "sobol",
         "sobol: single domains and evenly spread mixtures, each at each of its budgets; optimal: those of many candidates "
-        "after which predictions vary least for the samples they cost (docs/study.md).",
+        "after which predictions vary least for the samples they cost (docs/design.md).",
         "optimal",
     )
     samples: Amount | None = _key(
