@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mixlang.console import duration
+from mixlang.documents import read
 from mixlang.errors import InputError, StageError
 from mixlang.files import read_json
 from mixlang.plan.changes import Before, Reasons, grouped, touched
@@ -82,12 +83,27 @@ def overview(study: CompiledStudy) -> Preview:
             for one in reused(study.workspace, spec.design.reuse, plan)
         ],
         "design": plan.design,
+        "power": _power(study),
         "no_longer_planned": len(planned - {run.key for run in plan.runs}),
         "stages": [
             {"name": name, "after": directly_before(name), "runs": bool(stages[name]), "why": stages[name]}
             for name in STAGES
         ],
     }
+
+
+def _power(study: CompiledStudy) -> str | None:
+    """What the verification could show, in words, where the runs of before tell the noise."""
+    if not study.loaded.spec.budgets.holdout:
+        return None
+    try:
+        rows = read(study.study.build, "runs.json")["runs"]
+    except InputError:
+        return None
+    from mixlang.verify.power import noise_of, power_in_words
+
+    noise = noise_of(rows, study.compiled.settings["allocate"]["objective"]["weights"])
+    return None if noise is None else power_in_words(noise, study.loaded.spec.verify.seeds)
 
 
 def _names(losses: list[str]) -> str:
@@ -133,6 +149,8 @@ def show_overview(found: Preview) -> None:
     for kind, row in found["kinds"].items():
         if not row["known"]:
             print(f"{kind}: which runs is not known before the allocation; at most these, counted as to do")
+    if found["power"] is not None:
+        print(f"verify: {found['power']}")
     if found["fits"]["fits"]:
         print(f"downstream: {found['fits']['fits']:,} fits of tasks, {found['fits']['left']:,} of them to do")
     domains = [

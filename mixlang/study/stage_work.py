@@ -340,6 +340,17 @@ def allocate(context: Context) -> None:
     say(
         f"  allocate: {shown}; predicted {signed(-gain)} from proportional{ends}; gap {target['certificate']['gap']:.1e}"
     )
+    _say_power(context, gain)
+
+
+def _say_power(context: Context, gain: float) -> None:
+    """Say what the held-out runs could show, before they are trained."""
+    from mixlang.verify.power import noise_of, power_in_words
+
+    rows, weights = context.read("runs.json")["runs"], context.read("settings/allocate.json")["objective"]["weights"]
+    noise = noise_of(rows, weights)
+    if noise is not None and context.read("settings/allocate.json")["holdout"]:
+        say(f"  allocate: {power_in_words(noise, context.read('settings/verify.json')['seeds'], gain)}")
 
 
 def verify(context: Context) -> None:
