@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from browser import Browser, find_browser
 
+from mixlang.report.results import Results
 from mixlang.report.svg import COLOURS, Chart, share_bars
+from mixlang.report.transfer import transfer_section
 from mixlang.words import signed
 
 
@@ -217,6 +219,31 @@ def test_the_heat_map_is_the_measured_transfer(page, build):
     assert seen == pytest.approx(expected, abs=0.0051)
     depths = [float(one.get("fill-opacity")) for one in root.iter("rect")]
     assert np.argsort(depths).tolist() == np.argsort(np.minimum(expected, max(expected))).tolist()
+
+
+def test_transfer_is_called_measured_only_where_every_domain_was_trained_alone(tmp_path):
+    """Chosen designs hold single domains here and there; a mean over no run was drawn in the report, with a warning."""
+    build = tmp_path / "study"
+    shutil.copytree(Path(__file__).parents[1] / "build" / "study", build)
+    table = json.loads((build / "runs.json").read_text())
+
+    def section(kept):
+        (build / "runs.json").write_text(json.dumps({**table, "runs": kept}))
+        return " ".join(transfer_section(Results(build)))
+
+    single = [run for run in table["runs"] if run["kind"] == "single"]
+    budgets = sorted({run["budget"] for run in single})
+    assert f"Measured at {budgets[-1]:,} samples" in section(table["runs"])
+    name = table["domains"][0]
+
+    def lacks(run, among):
+        return run["kind"] == "single" and run["amounts"][name] == run["budget"] and run["budget"] in among
+
+    some = section([run for run in table["runs"] if not lacks(run, budgets[-1:])])
+    assert f"Measured at {budgets[-2]:,} samples" in some
+    none = section([run for run in table["runs"] if not lacks(run, budgets)])
+    assert "Measured" not in none
+    assert "At no budget was every domain trained alone" in none
 
 
 def test_the_histograms_are_the_fractions(page, build):

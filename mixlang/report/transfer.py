@@ -13,7 +13,7 @@ from mixlang.report.svg import heat_map
 def transfer_section(results: Results) -> list[str]:
     """What is measured of transfer, and what the laws make of it."""
     parts = ["<h2>Transfer</h2>", '<div class="row">']
-    largest = max((run["budget"] for run in results.runs if run["kind"] == "single"), default=0)
+    largest = _all_alone(results)
     if largest:
         alone = {
             source: {
@@ -32,9 +32,19 @@ def transfer_section(results: Results) -> list[str]:
     alt = "Fitted worth of one more sample of each domain, in samples of the evaluated domain, at the published shares"
     figure = heat_map("Worth of one sample at the published shares", results.domains, results.domains, worth, alt)
     parts += [f"<figure>{figure}</figure>", "</div>"]
-    note = (
-        "Rows: evaluated domain; columns: trained domain. Left: 1 means as good as the domain's own data. Right, at the "
-        f"published shares of {results.allocation['target']['budget']:,.0f} samples: samples of the row's domain "
-        "that one more sample of the column's is worth, by the fitted laws."
-    )
+    at = f"at the published shares of {results.allocation['target']['budget']:,.0f} samples"
+    note = "Rows: evaluated domain; columns: trained domain. "
+    if largest:
+        note += f"Left: 1 means as good as the domain's own data. Right, {at}: "
+    else:
+        note += (
+            f"At no budget was every domain trained alone, so transfer is not measured directly. By the laws, {at}: "
+        )
+    note += "samples of the row's domain that one more sample of the column's is worth."
     return [*parts, soft(note)]
+
+
+def _all_alone(results: Results) -> float:
+    """The largest budget at which each domain was trained alone; 0 where there is none."""
+    alone = [{budget for budget, _ in results.single(name, name)} for name in results.domains]
+    return max(set.intersection(*alone), default=0)
