@@ -39,7 +39,7 @@ _BEFORE: Pool = {
 _BEFORE_LOGS: Pool = {**_BEFORE, "t": (0.0, 0.1)}
 """The same for `log_additive`, where t.h is the straight part of each domain's term, not interference."""
 
-_BEFORE_TILTS: Pool = {**_BEFORE, "t": (0.0, 2.0)}
+_BEFORE_TILTS: Pool = {**_BEFORE, "t": (0.0, 4.0)}
 """The same for `exponential`, of which t.h is all that a mixture does."""
 
 _WORTH = 3
